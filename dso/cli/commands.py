@@ -1,0 +1,90 @@
+"""The commands, and the module of each."""
+
+from __future__ import annotations
+
+from dso.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+
+# One line each, in the order `--help` shows them.
+COMMANDS = {
+    "init": "Create the vault",
+    "secret": "Store, read and manage secrets",
+    "env": "Import and export .env files",
+    "vault": "Look after the vault: keys, backup, check",
+    "up": "Start the stack with its secrets",
+    "down": "Stop and remove the stack and its secrets",
+    "compose": "Run any docker compose command with the stack's secrets",
+    "validate": "Check every reference in the stack",
+    "diff": "Show what `up` would change in the running stack",
+    "inspect": "Show a container's variables and mounts with secrets masked",
+    "status": "Show the mode, the vault and the delivered file secrets",
+    "version": "Show the version",
+}
+
+# These hand their words to Compose, so they read them themselves (dso.compose.command).
+COMPOSE_COMMANDS = frozenset({"up", "down", "compose", "validate", "diff"})
+
+
+def load(command: str) -> ModuleType:  # noqa: C901, PLR0911, PLR0912  # one branch a command
+    """The module of a command. Spelled out, since PyInstaller does not see computed imports."""
+    if command == "init":
+        from dso.cli import cmd_init
+
+        return cmd_init
+    if command == "secret":
+        from dso.cli import cmd_secret
+
+        return cmd_secret
+    if command == "env":
+        from dso.cli import cmd_env
+
+        return cmd_env
+    if command == "vault":
+        from dso.cli import cmd_vault
+
+        return cmd_vault
+    if command == "up":
+        from dso.cli import cmd_up
+
+        return cmd_up
+    if command == "down":
+        from dso.cli import cmd_down
+
+        return cmd_down
+    if command == "compose":
+        from dso.cli import cmd_compose
+
+        return cmd_compose
+    if command == "validate":
+        from dso.cli import cmd_validate
+
+        return cmd_validate
+    if command == "diff":
+        from dso.cli import cmd_diff
+
+        return cmd_diff
+    if command == "inspect":
+        from dso.cli import cmd_inspect
+
+        return cmd_inspect
+    if command == "status":
+        from dso.cli import cmd_status
+
+        return cmd_status
+    if command == "version":
+        from dso.cli import cmd_version
+
+        return cmd_version
+    raise UsageError(f"unknown command {command!r}", hint=_suggestion(command))
+
+
+def _suggestion(command: str) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(command, COMMANDS, 1)
+    if near:
+        return f"did you mean `docker dso {near[0]}`? `docker dso --help` lists all commands"
+    return f"`docker dso --help` lists all; Compose's own are under `docker dso compose {command}`"

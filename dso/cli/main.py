@@ -1,0 +1,88 @@
+"""From argv to an exit code: the only place that prints errors."""
+
+from __future__ import annotations
+
+import sys
+
+from dso.cli.invocation import Invocation, parse_invocation
+from dso.cli.output import print_error
+from dso.errors import DsoError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command; `argv` as the process got it, the program's name first. Returns the exit code."""
+    debug = "--debug" in argv
+    try:
+        return _run(parse_invocation(argv[1:]))
+    except DsoError as error:
+        if debug:
+            _print_traceback()
+        print_error(error.message, error.hint)
+        return error.code
+    except KeyboardInterrupt:
+        _ignore_interrupts()  # a one-file boot loader repeats the terminal's ^C to us
+        return INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except SystemExit as leaving:  # argparse after --help
+        return leaving.code if isinstance(leaving.code, int) else 0
+    except Exception as error:  # noqa: BLE001  # nothing may end in a traceback that shows values
+        if debug:
+            _print_traceback()
+        print_error(
+            f"DSO failed in a way it should not: {type(error).__name__}",
+            hint="run the same command with --debug and report what it prints (it prints no values)",
+        )
+        return DsoError.code
+
+
+def _run(invocation: Invocation) -> int:
+    from dso.cli.commands import COMPOSE_COMMANDS, load
+
+    if invocation.command in COMPOSE_COMMANDS:
+        code: int = load(invocation.command).run(invocation)
+        return code
+    import argparse
+
+    from dso.cli.parser import build_parser
+
+    if invocation.command == "help":
+        build_parser().print_help()
+        return 0
+    parser = build_parser(only=invocation.command)
+    options = invocation.options
+    namespace = argparse.Namespace(
+        docker_args=invocation.docker_args, debug=options.debug, mode=options.mode, config=options.config
+    )
+    args = parser.parse_args([invocation.command, *_without_debug(invocation)], namespace)
+    code = args.run(args)
+    return code
+
+
+def _without_debug(invocation: Invocation) -> list[str]:
+    if "--debug" in invocation.words:
+        invocation.options.debug = True
+    return [word for word in invocation.words if word != "--debug"]
+
+
+def _ignore_interrupts() -> None:
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _print_traceback() -> None:
+    """File, line and function of every frame: a full traceback could quote a value in its message."""
+    import traceback
+
+    kind, _, trace = sys.exc_info()
+    print("Traceback (values left out):", file=sys.stderr)
+    for frame in traceback.extract_tb(trace):
+        print(f'  File "{frame.filename}", line {frame.lineno}, in {frame.name}', file=sys.stderr)
+    print(kind.__name__ if kind else "", file=sys.stderr)

@@ -1,0 +1,44 @@
+"""The argparse parser that `--help`, the man pages and completion share."""
+
+from __future__ import annotations
+
+import argparse
+
+from dso.cli.commands import COMMANDS, load
+from dso.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+DESCRIPTION = "Start Compose stacks with their secrets, without plaintext on disk."
+EPILOG = """\
+flags for every command:
+  --mode local|cloud     choose the mode instead of detecting it
+  -c, --config FILE      cloud configuration to use
+  --debug                trace what is done, and show tracebacks (never values)
+
+Run `docker dso COMMAND --help` for more on a command.
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that reports mistakes the way all of DSO does."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError instead of printing and exiting."""
+        raise UsageError(message, hint=f"see `{self.prog} --help`")
+
+
+def build_parser(only: str | None = None) -> Parser:
+    """The parser of all commands, or of one: a run needs no more than its own."""
+    parser = Parser(
+        prog="docker dso",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
+    for command in [only] if only else COMMANDS:
+        load(command).register(subparsers)
+    return parser

@@ -1,0 +1,1 @@
+"""Reading a Compose model and building the override."""

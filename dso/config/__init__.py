@@ -1,0 +1,1 @@
+"""Which mode runs, and the files that say so."""

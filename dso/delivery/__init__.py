@@ -1,0 +1,1 @@
+"""How values reach containers."""

@@ -1,0 +1,186 @@
+"""Every error DSO can report, with its exit code.
+
+Libraries raise these; only `dso.cli.main` prints them and exits. A message says what happened, a
+hint says what to do next; neither ever holds a secret's value. The code belongs to the class, one
+code per class (`docs/exit-codes.md` is generated from this module). Codes 1 and 2 and everything
+Compose returns itself are passed on as they are, so the classes keep out of their way.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without importing typing at start-up
+if TYPE_CHECKING:
+    from typing import ClassVar
+
+
+class DsoError(Exception):
+    """Something DSO does not expect: a defect, or a failure no other class describes."""
+
+    code: ClassVar[int] = 70
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(DsoError):
+    """The command line does not make sense: unknown command or flag, missing or contradictory argument."""
+
+    code = 125
+
+
+class NotConfiguredError(DsoError):
+    """No mode could be chosen: no vault, no dso.yaml, no `--mode`."""
+
+    code = 3
+
+
+class VaultNotFoundError(DsoError):
+    """Local Mode was asked for, and there is no vault."""
+
+    code = 10
+
+
+class VaultDamagedError(DsoError):
+    """The file is no vault, is truncated, or was changed by something other than DSO."""
+
+    code = 11
+
+
+class VaultVersionError(DsoError):
+    """The vault was written by a newer DSO in a format this one does not know."""
+
+    code = 12
+
+
+class WrongKeyError(DsoError):
+    """No key or passphrase at hand unlocks the vault."""
+
+    code = 13
+
+
+class InsecurePermissionsError(DsoError):
+    """A key file, or the directory that holds the vault, can be read or changed by other users."""
+
+    code = 14
+
+
+class VaultWriteError(DsoError):
+    """The vault could not be written; the former one is untouched."""
+
+    code = 15
+
+
+class VaultBusyError(DsoError):
+    """Another process held the vault's lock for too long."""
+
+    code = 16
+
+
+class FileExistsRefusedError(DsoError):
+    """A file that the command would have to overwrite exists."""
+
+    code = 17
+
+
+class FileAccessError(DsoError):
+    """A file named on the command line cannot be read or written."""
+
+    code = 18
+
+
+class ReferenceSyntaxError(DsoError):
+    """A `dso://` or `dsofile://` reference does not follow the grammar."""
+
+    code = 20
+
+
+class SecretNotFoundError(DsoError):
+    """One or more secrets, versions or namespaces do not exist."""
+
+    code = 21
+
+
+class ReferencePlaceError(DsoError):
+    """A reference stands where DSO does not serve it."""
+
+    code = 22
+
+
+class SecretFieldError(DsoError):
+    """A secret has no such field, or several fields and the reference picks none."""
+
+    code = 23
+
+
+class UnsuitableValueError(DsoError):
+    """A value cannot be what the stack wants it to be, such as an environment variable with a NUL byte."""
+
+    code = 24
+
+
+class InvalidSecretError(DsoError):
+    """A value or a name the vault does not accept: empty, larger than 1 MiB, malformed name."""
+
+    code = 25
+
+
+class EnvFileError(DsoError):
+    """A `.env` file has a syntax error or a variable that cannot be imported."""
+
+    code = 26
+
+
+class DockerNotFoundError(DsoError):
+    """There is no `docker` command on this machine."""
+
+    code = 30
+
+
+class ComposeNotFoundError(DsoError):
+    """There is no Compose v2, or one too old for what the stack needs."""
+
+    code = 31
+
+
+class EngineUnreachableError(DsoError):
+    """The Docker Engine does not answer, or this user may not speak to it."""
+
+    code = 32
+
+
+class EngineError(DsoError):
+    """The Docker Engine refused a request."""
+
+    code = 33
+
+
+class EngineUnsupportedError(DsoError):
+    """The Engine lacks something file secrets need (API version, operating system, architecture)."""
+
+    code = 34
+
+
+class ContainerNotFoundError(DsoError):
+    """There is no such container."""
+
+    code = 35
+
+
+class NoMemoryFileError(DsoError):
+    """No memory-backed place for plaintext could be had, and DSO never falls back to a disk."""
+
+    code = 36
+
+
+class AgentUnavailableError(DsoError):
+    """Cloud Mode was chosen, and no `dso-agent` can serve it."""
+
+    code = 40
+
+
+class DifferenceFound(DsoError):  # noqa: N818  # an outcome for scripts, not a failure
+    """`diff --exit-code`: `up` would change something."""
+
+    code = 50

@@ -1,0 +1,1 @@
+"""What DSO needs from the operating system."""
