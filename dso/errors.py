@@ -184,3 +184,12 @@ class DifferenceFound(DsoError):  # noqa: N818  # an outcome for scripts, not a 
     """`diff --exit-code`: `up` would change something."""
 
     code = 50
+
+
+class ComposeFailedError(Exception):
+    """Compose refused the stack: its own message and exit code are passed on as they are."""
+
+    def __init__(self, code: int, stderr: bytes) -> None:
+        super().__init__(f"docker compose ended with {code}")
+        self.code = code
+        self.stderr = stderr

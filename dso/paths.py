@@ -28,8 +28,7 @@ LABEL_VAULT = "io.dso.vault"  # id of the vault the secrets came from
 
 def home() -> str:
     """The user's home directory: $HOME, else the password database's."""
-    found = os.environ.get("HOME")
-    return found if found else os.path.expanduser("~")
+    return os.environ.get("HOME") or os.path.expanduser("~")
 
 
 def dso_dir() -> str:

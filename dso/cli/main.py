@@ -6,7 +6,7 @@ import sys
 
 from dso.cli.invocation import Invocation, parse_invocation
 from dso.cli.output import print_error
-from dso.errors import DsoError
+from dso.errors import ComposeFailedError, DsoError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ def main(argv: Sequence[str]) -> int:
             _print_traceback()
         print_error(error.message, error.hint)
         return error.code
+    except ComposeFailedError as failure:
+        sys.stderr.buffer.write(failure.stderr)
+        return failure.code
     except KeyboardInterrupt:
         _ignore_interrupts()  # a one-file boot loader repeats the terminal's ^C to us
         return INTERRUPTED
@@ -46,8 +49,7 @@ def _run(invocation: Invocation) -> int:
     from dso.cli.commands import COMPOSE_COMMANDS, load
 
     if invocation.command in COMPOSE_COMMANDS:
-        code: int = load(invocation.command).run(invocation)
-        return code
+        return int(load(invocation.command).run(invocation))
     import argparse
 
     from dso.cli.parser import build_parser
@@ -61,8 +63,7 @@ def _run(invocation: Invocation) -> int:
         docker_args=invocation.docker_args, debug=options.debug, mode=options.mode, config=options.config
     )
     args = parser.parse_args([invocation.command, *_without_debug(invocation)], namespace)
-    code = args.run(args)
-    return code
+    return int(args.run(args))
 
 
 def _without_debug(invocation: Invocation) -> list[str]:

@@ -9,9 +9,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-# DSO's flags among Compose's words: given to a callback which returns how many words it took.
-TakeOwn = "Callable[[Sequence[str], int], int]"
-
 
 class ComposeCommand:
     """One `docker compose` command line, taken apart and able to be put together again.
@@ -90,7 +87,7 @@ class _Words:
         self.index += taken
         return bool(taken)
 
-    def flag(self, takes_value: bool | None) -> list[str]:
+    def flag(self, *, takes_value: bool) -> list[str]:
         """The flag at the cursor with its value, if that is a word of its own."""
         word = self.peek()
         count = 2 if takes_value and "=" not in word else 1
@@ -138,7 +135,7 @@ def _leading_globals(cursor: _Words) -> list[str]:
     found: list[str] = []
     while cursor.more() and cursor.peek().startswith("-") and cursor.peek() != "-":
         if not cursor.skip_own():
-            found += cursor.flag(_takes_value(cursor.peek(), flags.GLOBAL_VALUES))
+            found += cursor.flag(takes_value=_takes_value(cursor.peek(), flags.GLOBAL_VALUES))
     return found
 
 
@@ -168,11 +165,11 @@ def _own_words(
         elif cursor.skip_own():
             continue
         elif hoisted and _flag_of(word) in flags.GLOBAL_VALUES and _flag_of(word) not in values | switches:
-            global_words += cursor.flag(_takes_value(word, flags.GLOBAL_VALUES))
+            global_words += cursor.flag(takes_value=_takes_value(word, flags.GLOBAL_VALUES))
         elif hoisted and word in ("--compatibility", "--verbose", "--no-ansi", "--all-resources"):
             global_words += cursor.flag(takes_value=False)
         else:
-            arguments += cursor.flag(_takes_value_in(name, word, values, switches, describe))
+            arguments += cursor.flag(takes_value=_takes_value_in(name, word, values, switches, describe))
     return arguments, services
 
 

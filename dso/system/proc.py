@@ -36,9 +36,7 @@ def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     its own), `LD_LIBRARY_PATH` gets the user's value back, and no key to the vault is handed on.
     """
     environment = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in _OWN_VARIABLES and not name.startswith("_PYI_")
+        name: value for name, value in os.environ.items() if name not in _OWN_VARIABLES and not name.startswith("_PYI_")
     }
     original = os.environ.get("LD_LIBRARY_PATH_ORIG")
     if original is not None:

@@ -1,0 +1,42 @@
+"""`docker dso validate`: check every reference in the stack."""
+
+from __future__ import annotations
+
+from dso.cli.compose_help import COMPOSE_FLAGS, MODE_FLAGS, add_command, help_wanted, print_help
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
+    from dso.cli.invocation import Invocation
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command's parser, for its help."""
+    add_command(
+        subparsers,
+        "validate",
+        "Check that Compose accepts the stack, that every reference is well formed and stands where DSO\n"
+        "serves it, and that every secret exists and suits its place. Starts nothing.",
+        "[COMPOSE FLAGS] [SERVICE...]",
+        (("--format table|json", "output format"), *MODE_FLAGS),
+        COMPOSE_FLAGS,
+    )
+
+
+def run(invocation: Invocation) -> int:
+    """Print what was checked; JSON has `project`, `services` and `references`. Faults are errors."""
+    if help_wanted(invocation.words):
+        return print_help("validate")
+    from dso.cli.dry_run import planned
+    from dso.cli.handover import ComposeCall
+    from dso.cli.output import print_json
+
+    call = ComposeCall(invocation, "up")
+    stack = call.read_stack()
+    count = len(planned(stack))
+    if call.options.format == "json":
+        print_json({"project": stack.project, "services": len(stack.services), "references": count})
+    else:
+        print(f"project {stack.project}: {count} references in {len(stack.services)} services are valid")
+    return 0

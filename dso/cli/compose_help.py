@@ -1,0 +1,58 @@
+"""`--help` of the commands that hand their words to Compose, and so cannot be parsed by argparse."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+MODE_FLAGS = (
+    ("--mode local|cloud", "choose the mode instead of detecting it"),
+    ("-c, --config FILE", "cloud configuration to use; means Cloud Mode"),
+    ("--debug", "trace what is done"),
+)
+DRY_RUN_FLAGS = (
+    ("--dry-run", "resolve everything, show what each service would get (never values), start nothing"),
+    ("--format table|json", "how --dry-run shows it"),
+)
+COMPOSE_FLAGS = "-f, -p, --profile, --env-file, --project-directory and the COMPOSE_* variables work as in Compose."
+
+
+def add_command(
+    subparsers: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    description: str,
+    usage: str,
+    flags: Sequence[tuple[str, str]],
+    notes: str,
+) -> None:
+    """Add a parser that serves `--help` and the man pages only."""
+    import argparse
+
+    from dso.cli.commands import COMMANDS
+
+    shown = "\n".join(f"  {flag:<22} {text}" for flag, text in flags)
+    parser = subparsers.add_parser(
+        name,
+        help=COMMANDS[name],
+        description=description,
+        usage=f"docker dso {name} {usage}",
+        epilog=f"flags of DSO's own:\n{shown}\n\n{notes}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=None)
+
+
+def help_wanted(words: Sequence[str]) -> bool:
+    """Whether `-h` or `--help` stands among the words, before any `--`."""
+    words = words[: words.index("--")] if "--" in words else words
+    return "--help" in words or "-h" in words
+
+
+def print_help(name: str) -> int:
+    """Print one command's help."""
+    from dso.cli.parser import build_parser
+
+    build_parser(only=name).parse_args([name, "--help"])
+    return 0

@@ -1,0 +1,214 @@
+"""Handing a stack to Compose: the one path of `up`, `down` and `compose`, from words to exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from dso.cli.output import note, warn
+from dso.compose.command import ComposeCommand, parse_command
+from dso.compose.files import file_flags, reads_stdin
+from dso.compose.model import finish_reading, start_reading
+from dso.errors import AgentUnavailableError, ComposeFailedError, ReferencePlaceError
+from dso.system.proc import attach, docker_command, run
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dso.cli.invocation import Invocation, Options
+    from dso.cli.stack import Stack
+    from dso.compose.model import Model
+    from dso.config.mode import Mode
+
+UP_FLAGS = frozenset({"--mode", "-c", "--config", "--debug", "--dry-run", "--format"})
+
+
+def run_compose(invocation: Invocation, name: str | None = None) -> int:
+    """Run one Compose command line; `name` is the subcommand when the user did not write it.
+
+    A command that brings containers up gets the stack's secrets, every other one only the user's
+    own words. Returns Compose's exit code.
+    """
+    call = ComposeCall(invocation, name)
+    if not call.command.brings_up:
+        if invocation.options.dry_run:
+            call.insert_compose_dry_run()
+        return call.pass_through()
+    if invocation.options.dry_run:
+        from dso.cli.dry_run import print_plan
+
+        return print_plan(call.read_stack(), invocation.options.format)
+    return call.bring_up()
+
+
+class ComposeCall:
+    """One Compose command line, with what is needed to run it: `docker`, its flags, and standard input."""
+
+    def __init__(self, invocation: Invocation, name: str | None = None) -> None:
+        """Take the words apart; `name` is the subcommand when it is not among them."""
+        self.options: Options = invocation.options
+        self.docker = [docker_command(), *invocation.docker_args]
+        self.docker_args = invocation.docker_args
+        self.command: ComposeCommand = parse_command(
+            invocation.words, self._take_own, name=name, describe=self._describe
+        )
+        self._stdin: int | None = None
+        if reads_stdin(self.command):
+            self._keep_stdin()
+
+    def _take_own(self, words: Sequence[str], index: int) -> int:
+        return self.options.take(words, index, accepted=UP_FLAGS)
+
+    def _describe(self, name: str) -> str:
+        return run([*self.docker, "compose", name, "--help"]).stdout.decode("utf-8", "replace")
+
+    def _keep_stdin(self) -> None:
+        """`-f -` is read twice, by `config` and by the command itself: keep it in memory."""
+        from dso.system.memory import memory_file
+
+        self._stdin = memory_file("compose-stdin", sys.stdin.buffer.read())
+
+    def _rewound_stdin(self) -> int | None:
+        if self._stdin is not None:
+            os.lseek(self._stdin, 0, os.SEEK_SET)
+        return self._stdin
+
+    def insert_compose_dry_run(self) -> None:
+        """`--dry-run` is Compose's own where DSO has no plan to show."""
+        command = self.command
+        self.command = ComposeCommand(
+            command.name, ("--dry-run", *command.globals), command.arguments, command.services
+        )
+
+    def trace(self, message: str) -> None:
+        """Say what is done, with --debug."""
+        if self.options.debug:
+            note(f"debug: {message}")
+
+    def pass_through(self) -> int:
+        """Run Compose with the user's own words; afterwards remove what no running container needs."""
+        project = self.project_name() if self.command.may_end_project else None
+        code = attach([*self.docker, "compose", *self.command.words()], stdin=self._rewound_stdin())
+        if self.command.may_end_project:
+            self.clean_up(project, remove_volumes=self.command.name == "down")
+        return code
+
+    def project_name(self) -> str | None:
+        """The project's name as Compose derives it; None when Compose cannot tell (it will say why itself)."""
+        try:
+            return self._finish(start_reading(self.docker, self._without_services(), self._rewound_stdin())).project
+        except ComposeFailedError:
+            given = self.command.global_values("-p", "--project-name")
+            return given[-1] if given else os.environ.get("COMPOSE_PROJECT_NAME")
+
+    def _without_services(self) -> ComposeCommand:
+        return ComposeCommand(self.command.name, self.command.globals, (), ())
+
+    def _finish(self, running: object) -> Model:
+        self.trace("read the Compose model")
+        return finish_reading(running, self.command)  # type: ignore[arg-type]
+
+    def detect_mode(self) -> Mode:
+        """Choose the mode and announce it.
+
+        Raises:
+            NotConfiguredError: there is none to choose.
+            AgentUnavailableError: Cloud Mode, which this release has no agent for.
+        """
+        from dso.config.mode import CLOUD, detect_mode
+
+        mode = detect_mode(self.options.mode, self.options.config)
+        note(mode.announcement())
+        if mode.warning:
+            warn(mode.warning)
+        if mode.name == CLOUD:
+            raise AgentUnavailableError(
+                "Cloud Mode needs dso-agent, which this release does not have yet",
+                hint="use --mode=local (or DSO_MODE=local) for the secrets in ~/.dso/vault.enc",
+            )
+        return mode
+
+    def read_stack(self) -> Stack:
+        """Read the model and the vault, once each and side by side, and resolve every reference.
+
+        Raises:
+            ComposeFailedError: Compose refuses the files.
+            DsoError: no mode, no vault, or references that cannot be resolved.
+        """
+        self.detect_mode()
+        self._refuse_references_in_words()
+        reading = start_reading(self.docker, self.command, self._rewound_stdin())
+        from dso.cli.stack import resolve_stack
+        from dso.vault.resolver import LocalResolver
+        from dso.vault.store import Vault
+
+        try:
+            vault = Vault.open()
+            self.trace("unlocked the vault")
+        finally:
+            model = self._finish(reading)
+        resolver = LocalResolver(vault, model.project)
+        return resolve_stack(model, resolver, vault_id=vault.id, mac_key=vault.mac_key)
+
+    def _refuse_references_in_words(self) -> None:
+        """A value may not be put where `ps` shows it, and a reference may not pass for a value."""
+        from dso.compose.template import mentions_reference
+
+        arguments = self.command.arguments
+        own = arguments[: arguments.index(self.command.services[0])] if self.command.name == "run" else arguments
+        for word in own:
+            if mentions_reference(word):
+                raise ReferencePlaceError(
+                    f"a reference on the command line: {word[:80]!r}",
+                    hint="write it into the Compose file's `environment:`, or into an override file given with -f",
+                )
+
+    def bring_up(self) -> int:
+        """Deliver the stack's secrets and run Compose with the override on top of the user's files."""
+        stack = self.read_stack()
+        self._note_visible(stack)
+        if not stack.services:
+            return self._attach_and_clean_up(stack, [])
+        from dso.system.memory import memory_file
+
+        override = memory_file("dso-override.yaml", stack.override())
+        flags = [*file_flags(self.command), "-f", f"/proc/{os.getpid()}/fd/{override}"]
+        return self._attach_and_clean_up(stack, flags)
+
+    def _attach_and_clean_up(self, stack: Stack, flags: Sequence[str]) -> int:
+        from dso.delivery import keeper
+        from dso.delivery.engine import Engine
+
+        engine = Engine.from_docker_args(self.docker_args)
+        with keeper.in_use(engine, stack.project):
+            if stack.volumes():
+                keeper.deliver(
+                    engine, stack.project, stack.volumes(), vault_id=stack.vault_id, mac_key=stack.mac_key.reveal()
+                )
+                self.trace(f"delivered file secrets in {engine.requests} Engine requests")
+            code = attach([*self.docker, "compose", *self.command.words(*flags)], stdin=self._rewound_stdin())
+        self.clean_up(stack.project, vault_id=stack.vault_id)
+        return code
+
+    def clean_up(self, project: str | None, *, vault_id: str | None = None, remove_volumes: bool = False) -> None:
+        """Remove the project's keeper if nothing of it runs, and keepers others have left behind."""
+        from dso.delivery import keeper
+        from dso.delivery.engine import Engine
+        from dso.errors import DsoError
+
+        try:
+            engine = Engine.from_docker_args(self.docker_args)
+            if project:
+                keeper.release(engine, project, remove_volumes=remove_volumes)
+            keeper.sweep(engine, vault_id=vault_id)
+        except DsoError as error:  # Compose has done its part: its exit code counts
+            warn(f"file secrets may be left in memory: {error.message}")
+
+    def _note_visible(self, stack: Stack) -> None:
+        """Say, once, what an environment variable cannot hide."""
+        visible = stack.environment_secrets()
+        if visible:
+            names = "; ".join(f"{service}: {', '.join(variables)}" for service, variables in visible.items())
+            note(f"visible to whoever may run `docker inspect`, and kept by the Engine on its disk: {names}")
+            note("use dsofile:// for what must not be")

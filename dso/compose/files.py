@@ -1,0 +1,89 @@
+"""Which files Compose would read when no `-f` is given: giving one of our own switches its discovery off.
+
+Source: docs.docker.com "How Compose works" (default names, override files, parent directories) and
+"Pre-defined environment variables" (COMPOSE_FILE, COMPOSE_PATH_SEPARATOR, COMPOSE_ENV_FILES).
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dso.compose.command import ComposeCommand
+
+_DEFAULT_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
+_OVERRIDE_NAMES = (
+    "compose.override.yml",
+    "compose.override.yaml",
+    "docker-compose.override.yml",
+    "docker-compose.override.yaml",
+)
+STDIN = "-"
+
+
+def file_flags(command: ComposeCommand, environment: Mapping[str, str] = os.environ) -> list[str]:
+    """The `-f` flags that say what Compose finds by itself; none when the user gives some already.
+
+    Raises:
+        EnvFileError: a `.env` file that may set COMPOSE_FILE cannot be read.
+    """
+    if command.global_values("-f", "--file"):
+        return []
+    directory = _working_directory(command)
+    found = _from_variable(command, directory, environment) or _discovered(directory)
+    return [word for path in found for word in ("-f", path)]
+
+
+def reads_stdin(command: ComposeCommand, environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether one of the Compose files is standard input (`-f -`)."""
+    given = command.global_values("-f", "--file")
+    return STDIN in (given or _from_variable(command, _working_directory(command), environment))
+
+
+def _working_directory(command: ComposeCommand) -> str:
+    given = command.global_values("--project-directory", "--workdir")
+    return os.path.abspath(given[-1]) if given else os.getcwd()
+
+
+def _from_variable(command: ComposeCommand, directory: str, environment: Mapping[str, str]) -> list[str]:
+    """COMPOSE_FILE, from the environment or else from the project's env files."""
+    values = {**_env_file_values(command, directory, environment), **environment}
+    paths = values.get("COMPOSE_FILE", "")
+    if not paths:
+        return []
+    separator = values.get("COMPOSE_PATH_SEPARATOR") or os.pathsep
+    return [path if path == STDIN else os.path.abspath(path) for path in paths.split(separator)]
+
+
+def _env_file_values(command: ComposeCommand, directory: str, environment: Mapping[str, str]) -> dict[str, str]:
+    files = command.global_values("--env-file")
+    if not files and environment.get("COMPOSE_ENV_FILES"):
+        files = environment["COMPOSE_ENV_FILES"].split(",")
+    if not files and environment.get("COMPOSE_DISABLE_ENV_FILE", "").lower() not in ("1", "true"):
+        default = os.path.join(directory, ".env")
+        files = [default] if os.path.isfile(default) else []
+    values: dict[str, str] = {}
+    for path in files:
+        with open(path, "rb") as stream:
+            content = stream.read()
+        if b"COMPOSE_" in content:  # most files set none: not worth a parse
+            from dso.config.dotenv import parse
+
+            values.update(parse(content.decode("utf-8", "replace"), lookup=environment.get, source=path))
+    return values
+
+
+def _discovered(directory: str) -> list[str]:
+    """The first default name in this directory or the nearest parent, and its override file."""
+    while True:
+        names = [name for name in _DEFAULT_NAMES if os.path.exists(os.path.join(directory, name))]
+        if names:
+            overrides = [name for name in _OVERRIDE_NAMES if os.path.exists(os.path.join(directory, name))]
+            return [os.path.join(directory, name) for name in (*names[:1], *overrides[:1])]
+        parent = os.path.dirname(directory)
+        if parent == directory:
+            return []
+        directory = parent

@@ -1,0 +1,124 @@
+"""The stack as Compose itself reads it: the one `docker compose config` of a command."""
+
+from __future__ import annotations
+
+from dso.compose.template import mentions_reference
+from dso.errors import ComposeFailedError, ComposeNotFoundError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any
+
+    from dso.compose.command import ComposeCommand
+    from dso.system.proc import Running
+
+MINIMUM_VERSION = "2.24"  # !override and !reset in override files
+
+
+class Model:
+    """What `docker compose config --format json` says, for the services one command concerns."""
+
+    def __init__(self, document: Mapping[str, Any], services: Sequence[str] | None = None) -> None:
+        """Keep the document; `services` narrows it to those (all that Compose names otherwise)."""
+        self.document = document
+        self.project: str = document["name"]
+        found: dict[str, Any] = document.get("services") or {}
+        self.services = {name: found[name] for name in found if services is None or name in services}
+
+    def top_level(self, kind: str) -> Mapping[str, Any]:
+        """The definitions under top-level `secrets` or `configs`."""
+        found: Mapping[str, Any] = self.document.get(kind) or {}
+        return found
+
+    def strings(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Every string in the model that mentions a reference, with the keys that lead to it.
+
+        Extension fields (`x-...`) are left out: they are where anchors live, and mean nothing to Compose.
+        """
+        for section, content in self.document.items():
+            if not section.startswith("x-") and section != "services":
+                yield from _strings((section,), content)
+        for service, content in self.services.items():
+            yield from _strings(("services", service), content)
+
+
+def _strings(path: tuple[str, ...], value: Any) -> Iterator[tuple[tuple[str, ...], str]]:
+    if isinstance(value, str):
+        if mentions_reference(value):
+            yield path, value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            if not key.startswith("x-"):
+                yield from _strings((*path, key), inner)
+    elif isinstance(value, list):
+        for position, inner in enumerate(value):
+            yield from _strings((*path, str(position)), inner)
+
+
+def start_reading(docker: Sequence[str], command: ComposeCommand, stdin: int | None) -> Running:
+    """Start `docker compose config` for a command, and let it run while something else is done.
+
+    Args:
+        docker: `docker` and its global flags.
+        command: whose global flags and services count.
+        stdin: a descriptor with the Compose file, for `-f -`.
+
+    `--no-path-resolution` keeps `file: dsofile://a/b` from becoming a path.
+    """
+    from dso.system.proc import start
+
+    words = [
+        "config",
+        "--format",
+        "json",
+        "--no-path-resolution",
+        *(["--", *command.services] if command.services else []),
+    ]
+    return start([*docker, "compose", *command.globals, *words], stdin=stdin)
+
+
+def finish_reading(running: Running, command: ComposeCommand) -> Model:
+    """The model, once Compose has written it.
+
+    Raises:
+        ComposeFailedError: Compose refuses the files.
+        ComposeNotFoundError: there is no Compose v2.
+    """
+    from dso.system.json_fast import loads
+
+    finished = running.wait()
+    if finished.code != 0:
+        raise_for_missing_compose(finished.stderr)
+        raise ComposeFailedError(finished.code, finished.stderr)
+    only = command.services if command.services and command.no_deps else None
+    return Model(loads(finished.stdout), only)
+
+
+_NO_COMPOSE = (  # what `docker` says of a command or flag it does not know
+    "is not a docker command",
+    "unknown command: docker compose",
+    "unknown shorthand flag: 'f'",
+    "unknown flag: --format",
+    "unknown flag: --no-path-resolution",
+)
+
+
+def raise_for_missing_compose(stderr: bytes) -> None:
+    """Tell "Docker has no such compose command" from Compose's own errors."""
+    text = stderr.decode("utf-8", "replace")
+    if any(sign in text for sign in _NO_COMPOSE):
+        raise ComposeNotFoundError(
+            f"this Docker has no Compose v2 plugin of version {MINIMUM_VERSION} or newer",
+            hint="install docker-compose-plugin (Debian: docker-compose of trixie), then try `docker compose version`",
+        )
+
+
+def unescape(text: str) -> str:
+    """`config` doubles every `$` it prints."""
+    return text.replace("$$", "$")
+
+
+def escape(text: str) -> str:
+    """What Compose's interpolation turns back into the text."""
+    return text.replace("$", "$$")

@@ -1,0 +1,73 @@
+"""References to values, from the local vault."""
+
+from __future__ import annotations
+
+from dso.errors import SecretNotFoundError
+from dso.vault.fields import field_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dso.secret import SecretRef, SecretValue
+    from dso.vault.store import Vault
+
+GLOBAL_NAMESPACE = "global"
+
+
+class LocalResolver:
+    """Resolves a project's references out of an open vault."""
+
+    def __init__(self, vault: Vault, project: str) -> None:
+        """Remember the vault and the Compose project whose namespace comes first."""
+        self._vault = vault
+        self._project = project
+
+    def resolve(self, requests: Mapping[SecretRef, str]) -> dict[SecretRef, SecretValue]:
+        """The value of every reference.
+
+        Args:
+            requests: each reference with the place that wants it ("service api, variable KEY").
+
+        Raises:
+            SecretNotFoundError: secrets or versions do not exist; all of them in one error, with the
+                nearest existing names.
+            SecretFieldError: a field does not exist, or none is chosen where there are several.
+        """
+        found: dict[SecretRef, SecretValue] = {}
+        missing: list[str] = []
+        for reference, place in requests.items():
+            name = self.name_of(reference)
+            version = int(reference.version) if reference.version and reference.version.isdigit() else None
+            if name is None:
+                missing.append(f"{reference} ({place}){self._nearest(reference)}")
+            elif reference.version is not None and version not in self._vault.versions(name):
+                kept = ", ".join(map(str, self._vault.versions(name)))
+                missing.append(f"{reference} ({place}): the vault keeps version {kept}")
+            else:
+                value = self._vault.get(name, version)
+                found[reference] = field_of(value, reference.field, name=name, as_file=reference.is_file)
+        if missing:
+            what = "secret is" if len(missing) == 1 else "secrets are"
+            raise SecretNotFoundError(
+                f"{len(missing)} {what} not in the vault:\n  " + "\n  ".join(missing),
+                hint="store each with `docker dso secret set NAMESPACE/NAME`; `docker dso secret list` shows all",
+            )
+        return found
+
+    def name_of(self, reference: SecretRef) -> str | None:
+        """The full name in the vault a reference stands for; None when there is no such secret.
+
+        Without a namespace it is the project's, then `global`.
+        """
+        if "/" in reference.path:
+            candidates = (reference.path,)
+        else:
+            candidates = (f"{self._project}/{reference.path}", f"{GLOBAL_NAMESPACE}/{reference.path}")
+        return next((name for name in candidates if self._vault.has(name)), None)
+
+    def _nearest(self, reference: SecretRef) -> str:
+        from difflib import get_close_matches
+
+        near = get_close_matches(reference.path, self._vault.names(), 1)
+        return f": did you mean {near[0]}?" if near else ""

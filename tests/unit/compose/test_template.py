@@ -1,0 +1,51 @@
+"""Values with references in them."""
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from dso.compose.template import mentions_reference, parse_template
+from dso.errors import ReferenceSyntaxError
+
+
+def render(text):
+    return parse_template(text).render(lambda reference: f"<{reference.path}>".encode())
+
+
+def test_whole_value_is_one_reference():
+    template = parse_template("dso://shop/api_key")
+    assert template.whole.path == "shop/api_key"
+
+
+@pytest.mark.parametrize(
+    ("text", "rendered"),
+    [
+        ("postgres://app:{{dso://shop/pw}}@db:5432/shop", b"postgres://app:<shop/pw>@db:5432/shop"),
+        ("{{dso://a/b}}{{dso://c/d}}", b"<a/b><c/d>"),
+        ("{{ dso://a/b }}", b"<a/b>"),
+        ("{{dso://a/b}} and {{.Node.Hostname}} {{", b"<a/b> and {{.Node.Hostname}} {{"),
+        ("{{.X}} {{dso://a/b}}", b"{{.X}} <a/b>"),
+    ],
+)
+def test_references_in_braces_are_replaced_and_all_else_is_kept(text, rendered):
+    assert render(text) == rendered
+
+
+@pytest.mark.parametrize("text", ["x dso://a/b", "{{{dso://a/b}}}", "dso://a/b c", "http://h/?u=dso://a/b", "{{dso://a/b}} dso://c/d"])
+def test_reference_among_text_without_braces_is_refused(text):
+    with pytest.raises(ReferenceSyntaxError):
+        parse_template(text)
+
+
+@pytest.mark.parametrize("text", ["", "plain", "{{x}}", "mydso://a/b", "x.dso://a", "dso:/a"])
+def test_text_without_reference_is_no_template(text):
+    assert parse_template(text) is None
+    assert not mentions_reference(text)
+
+
+@given(st.text(), st.text())
+def test_literal_parts_survive_to_the_byte(before, after):
+    assume("{" not in before + after)
+    assume("://" not in before + after)
+    template = parse_template(before + " {{dso://a/b}} " + after)
+    assert template.render(lambda _: b"V") == f"{before} V {after}".encode()
