@@ -1,0 +1,234 @@
+"""Files that are whole or not there, and locks between processes."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+
+from dso.errors import FileAccessError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+_TEMPORARY_SUFFIX = ".tmp"
+
+
+def write_atomic(path: str, data: bytes, mode: int = 0o600, *, owner: tuple[int, int] | None = None) -> None:
+    """Replace a file so that whoever looks, at any moment, finds the old content or the new one, whole.
+
+    A temporary file in the same directory is written, synchronised to the disk and renamed, then
+    the directory is synchronised. A file that appears under the path gets exactly `mode`, and
+    `owner` (uid, gid) when given, whatever the umask is. A failure removes the temporary file; the
+    end of the process can leave it behind (`remove_stale_temporaries`).
+
+    Raises:
+        OSError: the file could not be written; the former one is untouched.
+    """
+    temporary = _temporary_name(path)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(temporary, flags, mode)
+    try:
+        try:
+            os.fchmod(descriptor, mode)
+            if owner is not None:
+                os.fchown(descriptor, *owner)
+            write_all(descriptor, data)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(temporary, path)
+    except BaseException:
+        _unlink_quietly(temporary)
+        raise
+    sync_directory(os.path.dirname(path) or ".")
+
+
+def write_new(path: str, data: bytes, mode: int = 0o600) -> None:
+    """Write a file that must not exist yet, so that it is there whole or not at all.
+
+    Raises:
+        FileExistsError: something exists under that path; it is untouched.
+        OSError: the file could not be written, and is not there.
+    """
+    temporary = _temporary_name(path)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(temporary, flags, mode)
+    try:
+        try:
+            os.fchmod(descriptor, mode)
+            write_all(descriptor, data)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.link(temporary, path, follow_symlinks=False)
+    finally:
+        _unlink_quietly(temporary)
+    sync_directory(os.path.dirname(path) or ".")
+
+
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
+    """Write every byte; raises OSError."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def sync_directory(path: str) -> None:
+    """Put a directory's entries on the disk, where its file system can; raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network and FUSE file systems
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def remove_stale_temporaries(path: str) -> None:
+    """Remove what earlier, killed calls of `write_atomic(path)` left; call it under the file's lock."""
+    directory, name = os.path.split(path)
+    prefix = f".{name}."
+    try:
+        for entry in os.listdir(directory or "."):
+            if entry.startswith(prefix) and entry.endswith(_TEMPORARY_SUFFIX):
+                _unlink_quietly(os.path.join(directory, entry))
+    except OSError:
+        return  # tidying up is no reason to fail
+
+
+def read_file(path: str, what: str, limit: int | None = None) -> bytes:
+    """The bytes of a file.
+
+    Args:
+        path: the file; a directory is refused.
+        what: what the file is to the user, for the message ("the master key").
+        limit: how many bytes it may have.
+
+    Raises:
+        FileAccessError: it is missing, unreadable, no file, or longer than the limit.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return _read_all(descriptor, limit)
+        finally:
+            os.close(descriptor)
+    except _TooLongError as error:
+        raise FileAccessError(f"{what} {path} has more than {limit} bytes") from error
+    except OSError as error:
+        raise FileAccessError(f"cannot read {what} {path}: {reason(error)}", hint=_read_hint(error)) from error
+
+
+def reason(error: OSError) -> str:
+    """Why a system call failed, in the system's own words, in lower case."""
+    text = error.strerror or type(error).__name__
+    return text[:1].lower() + text[1:]
+
+
+class _TooLongError(Exception):
+    """The file has more bytes than allowed."""
+
+
+def _read_all(descriptor: int, limit: int | None) -> bytes:
+    size = os.fstat(descriptor).st_size
+    pieces: list[bytes] = []
+    total = 0
+    while True:
+        piece = os.read(descriptor, max(size - total + 1, 65536))
+        if not piece:
+            return b"".join(pieces) if len(pieces) != 1 else pieces[0]
+        pieces.append(piece)
+        total += len(piece)
+        if limit is not None and total > limit:
+            raise _TooLongError
+
+
+def _read_hint(error: OSError) -> str:
+    if error.errno == errno.EACCES:
+        return "check who owns it and its permissions with `ls -l`"
+    return ""
+
+
+def _temporary_name(path: str) -> str:
+    directory, name = os.path.split(path)
+    return os.path.join(directory, f".{name}.{os.urandom(8).hex()}{_TEMPORARY_SUFFIX}")
+
+
+def _unlink_quietly(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        return
+
+
+class FileLock:
+    """A lock that processes share through a file (`flock`); the kernel drops it when its holder ends.
+
+    Use it as a context manager. The file is created (0600) and stays: removing it would let two
+    processes hold two different locks of one name.
+    """
+
+    __slots__ = ("_descriptor", "_path", "_shared", "_timeout")
+
+    def __init__(self, path: str, timeout: float, *, shared: bool = False) -> None:
+        """A lock on the file at `path`.
+
+        Args:
+            path: the lock file.
+            timeout: how many seconds to wait for others; 0 tries once.
+            shared: several holders of a shared lock get along with each other.
+        """
+        self._path = path
+        self._timeout = timeout
+        self._shared = shared
+        self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        """Take the lock.
+
+        Raises:
+            TimeoutError: others held it for longer than the timeout.
+            OSError: the lock file cannot be opened.
+        """
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            self._wait(descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the lock back."""
+        descriptor, self._descriptor = self._descriptor, -1
+        os.close(descriptor)
+
+    def _wait(self, descriptor: int) -> None:
+        from time import monotonic, sleep
+
+        kind = fcntl.LOCK_SH if self._shared else fcntl.LOCK_EX
+        deadline = monotonic() + self._timeout
+        pause = 0.001
+        while True:
+            try:
+                fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+            except BlockingIOError:
+                left = deadline - monotonic()
+                if left <= 0:
+                    raise TimeoutError(errno.ETIMEDOUT, "locked by another process", self._path) from None
+                sleep(min(pause, left))
+                pause = min(pause * 1.5, 0.05)
+            else:
+                return
+
+
+def locked(path: str, timeout: float = 30.0, *, shared: bool = False) -> FileLock:
+    """Hold, as in `with locked(path):`, an exclusive (or shared) lock on the file; see `FileLock` for errors."""
+    return FileLock(path, timeout, shared=shared)
