@@ -2,8 +2,8 @@
 
 Libraries raise these; only `dso.cli.main` prints them and exits. A message says what happened, a
 hint says what to do next; neither ever holds a secret's value. The code belongs to the class, one
-code per class (`docs/exit-codes.md` is generated from this module). Codes 1 and 2 and everything
-Compose returns itself are passed on as they are, so the classes keep out of their way.
+code per class (`docs/exit-codes.md` is generated from this module). What Compose returns is passed
+on as it is, so the classes keep out of the way of its own codes (1, 14 to 18, 130) and the shell's.
 """
 
 from __future__ import annotations
@@ -39,55 +39,55 @@ class NotConfiguredError(DsoError):
 class VaultNotFoundError(DsoError):
     """Local Mode was asked for, and there is no vault."""
 
-    code = 10
+    code = 50
 
 
 class VaultDamagedError(DsoError):
     """The file is no vault, is truncated, or was changed by something other than DSO."""
 
-    code = 11
+    code = 51
 
 
 class VaultVersionError(DsoError):
     """The vault was written by a newer DSO in a format this one does not know."""
 
-    code = 12
+    code = 52
 
 
 class WrongKeyError(DsoError):
     """No key or passphrase at hand unlocks the vault."""
 
-    code = 13
+    code = 53
 
 
 class InsecurePermissionsError(DsoError):
     """A key file, or the directory that holds the vault, can be read or changed by other users."""
 
-    code = 14
+    code = 54
 
 
 class VaultWriteError(DsoError):
     """The vault could not be written; the former one is untouched."""
 
-    code = 15
+    code = 55
 
 
 class VaultBusyError(DsoError):
     """Another process held the vault's lock for too long."""
 
-    code = 16
+    code = 56
 
 
 class FileExistsRefusedError(DsoError):
     """A file that the command would have to overwrite exists."""
 
-    code = 17
+    code = 57
 
 
 class FileAccessError(DsoError):
     """A file named on the command line cannot be read or written."""
 
-    code = 18
+    code = 58
 
 
 class ReferenceSyntaxError(DsoError):
@@ -183,7 +183,7 @@ class AgentUnavailableError(DsoError):
 class DifferenceFound(DsoError):  # noqa: N818  # an outcome for scripts, not a failure
     """`diff --exit-code`: `up` would change something."""
 
-    code = 50
+    code = 10
 
 
 class ComposeFailedError(Exception):

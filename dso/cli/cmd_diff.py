@@ -39,7 +39,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "or re-create, and which variables and files changed. Names only; other changes are Compose's to find.",
         "[COMPOSE FLAGS] [SERVICE...]",
         (
-            ("--exit-code", "end with 50 when there is a difference"),
+            ("--exit-code", "end with 10 when there is a difference"),
             ("--format table|json", "output format"),
             *MODE_FLAGS,
         ),
@@ -48,7 +48,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(invocation: Invocation) -> int:
-    """Print the differences; returns 0, or with --exit-code 50 when there are some."""
+    """Print the differences; returns 0, or with --exit-code 10 when there are some."""
     if help_wanted(invocation.words):
         return print_help("diff")
     from dso.cli.handover import ComposeCall
