@@ -1,0 +1,83 @@
+"""What every test may ask for. The pieces are in tests/support."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.engine import Engine, Images
+from tests.support.home import VARIANTS, DsoHome
+from tests.support.process import ROOT, run
+from tests.support.project import Project
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--variant source` tests without a frozen binary; CI runs both."""
+    parser.addoption("--variant", choices=VARIANTS, help="which docker-dso to test (default: all that a test asks for)")
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    """The Docker Engine; without one every test that asks for it fails."""
+    if run(["docker", "version"], check=False).returncode:
+        pytest.fail("no Docker Engine answers: run `make test`, or `make engine` before pytest", pytrace=False)
+    return Engine.of_the_tester()
+
+
+@pytest.fixture(scope="session")
+def images(engine: Engine) -> Images:
+    """The test images, built first where they are missing."""
+    run([os.path.join(ROOT, "build", "machine", "images.sh")], timeout=600)
+    return Images()
+
+
+@pytest.fixture(scope="session")
+def variant(request: pytest.FixtureRequest) -> str:
+    """Which docker-dso: frozen, as users have it, unless `--variant` says otherwise; tests/cli runs both."""
+    return str(request.config.getoption("--variant") or "frozen")
+
+
+@pytest.fixture
+def make_home(tmp_path: Path, variant: str) -> Callable[[str], DsoHome]:
+    """Make a further user: `make_home("other")`."""
+
+    def make(name: str) -> DsoHome:
+        return DsoHome(str(tmp_path / name), variant)
+
+    return make
+
+
+@pytest.fixture
+def home(make_home: Callable[[str], DsoHome]) -> DsoHome:
+    """A user with an empty HOME and `docker dso`."""
+    return make_home("home")
+
+
+@pytest.fixture
+def make_project(tmp_path: Path, engine: Engine, images: Images, home: DsoHome) -> Iterator[Callable[[], Project]]:
+    """Make projects; whatever Docker has of them is removed after the test."""
+    home.env.update(engine.env)
+    made: list[Project] = []
+
+    def make() -> Project:
+        made.append(Project(str(tmp_path / f"dsotest{secrets.token_hex(4)}"), home, engine))
+        return made[-1]
+
+    yield make
+    for project in made:
+        project.remove()
+        shutil.rmtree(project.directory, ignore_errors=True)
+
+
+@pytest.fixture
+def project(make_project: Callable[[], Project]) -> Project:
+    """An empty Compose project of `home`, removed after the test."""
+    return make_project()
