@@ -88,7 +88,7 @@ def test_sweep_finds_every_spelling_of_a_value(make: Callable[[], Canary], tmp_p
         assert sweep_files([canary], [str(tmp_path)]).hits, name
 
 
-@pytest.mark.parametrize("place", filter(os.path.isdir, COMMON_PLACES))
+@pytest.mark.parametrize("place", [place for place in COMMON_PLACES if os.path.isdir(place)])
 def test_sweep_finds_a_file_in_each_common_place(
     place: str, engine: Engine, planted: Callable[[str, bytes], str]
 ) -> None:
