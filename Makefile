@@ -1,0 +1,42 @@
+# DSO: build, check, test. `make help` lists the targets.
+
+PYTHON := .venv/bin/python
+BINARIES := dist/bin/docker-dso
+
+# What the binaries are made from; another than the last build's makes `make binaries` build again.
+SOURCES := VERSION build/requirements.txt $(wildcard build/specs/*) $(wildcard build/specs/hooks/*) \
+           $(shell find dso -name '*.py')
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: venv
+venv: .venv/.ready ## Make the virtual environment .venv with all development tools
+
+.venv/.ready: build/requirements.txt build/machine/python.sh
+	build/machine/python.sh .venv build/requirements.txt
+	@touch $@
+
+.PHONY: binaries
+binaries: $(BINARIES) ## Freeze the binaries into dist/bin
+
+# PyInstaller keeps its cache and work files in .build and compresses nothing (see build/specs/common.py).
+dist/bin/%: build/specs/%.spec .venv/.ready $(SOURCES)
+	PYINSTALLER_CONFIG_DIR=.build/pyinstaller PYINSTALLER_ZLIB_COMPRESSION_LEVEL=0 PYTHONHASHSEED=0 \
+	    $(PYTHON) -m PyInstaller --noconfirm --log-level WARN --workpath .build/work --distpath dist/bin $<
+	@touch $@
+
+.PHONY: lint
+lint: .venv/.ready ## Check style and types
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m ruff format --check
+	$(PYTHON) -m mypy
+
+.PHONY: clean
+clean: ## Remove everything that was built, and .venv
+	rm -rf dist .build .venv .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,109 @@
+"""What the PyInstaller specs share: how a one-file binary that starts fast is put together.
+
+The boot loader unpacks what it must, runs the program and clears up, on every start; so there must
+be little to unpack and little to run. docs/decisions/0001-one-file-binary-lazy-libraries.md has
+the reasons and what each of them is worth.
+"""
+
+from __future__ import annotations
+
+import os
+
+from PyInstaller.building.api import EXE, PYZ
+from PyInstaller.building.build_main import Analysis
+from PyInstaller.building.utils import compile_pymodule, create_base_library_zip, process_collected_binary
+from PyInstaller.compat import PY3_BASE_MODULES
+from PyInstaller.config import CONF
+from PyInstaller.depend.bindepend import get_imports, get_python_library_path
+
+Toc = list[tuple[str, str, str]]  # PyInstaller's: name in the binary, path here, type
+
+ROOT = os.path.dirname(os.path.dirname(CONF["specpath"]))
+
+# The boot loader runs these itself, in this order, before PyInstaller's own modules.
+EARLY_MODULES = ("dso.version", "dso.entry.metadata", "dso.entry.lazy", "dso.entry.early")
+
+# What the interpreter needs to come up, before anything can be read from the archive: its codecs.
+# Others are never looked up, since all text is UTF-8 whatever the locale says (OPTIONS). What
+# PyInstaller puts here besides is frozen into libpython, or comes from the archive as well.
+BASE_MODULES = ("encodings", "encodings.aliases", "encodings.ascii", "encodings.latin_1", "encodings.utf_8")
+
+OPTIONS = [("X utf8=1", None, "OPTION")]
+
+
+def freeze(name: str, script: str, excludes: list[str]) -> EXE:
+    """Build the one-file binary NAME from a launcher of dso/entry.
+
+    Args:
+        name: of the binary, in PyInstaller's --distpath.
+        script: path of the launcher, relative to the source tree.
+        excludes: modules to leave out although something imports them.
+    """
+    PY3_BASE_MODULES.clear()  # see BASE_MODULES
+    analysis = Analysis(
+        [os.path.join(ROOT, script)],
+        pathex=[ROOT],
+        hookspath=[os.path.join(CONF["specpath"], "hooks")],
+        excludes=excludes,
+    )
+    pyz = PYZ(analysis.pure)
+    pyz.dependencies, bootstrap_extensions = _split(pyz.dependencies, "EXTENSION")
+    libraries, extensions = _split(analysis.binaries, "EXTENSION")
+    return EXE(
+        _early_modules(),
+        pyz,
+        [entry for entry in analysis.scripts if not entry[0].startswith("pyi_rth_")],
+        _eager(libraries) + _base_library(),
+        _lazy(libraries, extensions + bootstrap_extensions),
+        OPTIONS,
+        name=name,
+        cdict={},  # nothing is compressed
+        strip=True,
+        upx=False,
+    )
+
+
+def _split(toc: Toc, kind: str) -> tuple[Toc, Toc]:
+    """Entries of other types, entries of this one."""
+    return [entry for entry in toc if entry[2] != kind], [entry for entry in toc if entry[2] == kind]
+
+
+def _early_modules() -> Toc:
+    return [(name, _compiled(name), "PYMODULE") for name in EARLY_MODULES]
+
+
+def _compiled(name: str) -> str:
+    source = os.path.join(ROOT, *name.split(".")) + ".py"
+    path: str = compile_pymodule(name, source, workpath=os.path.join(CONF["workpath"], "early"), optimize=0)
+    return path
+
+
+def _base_library() -> Toc:
+    import importlib.util
+
+    path = os.path.join(CONF["workpath"], "base_library.zip")
+    modules = [(name, importlib.util.find_spec(name).origin, "PYMODULE") for name in BASE_MODULES]
+    create_base_library_zip(path, modules)
+    return [(os.path.basename(path), path, "DATA")]
+
+
+def _eager(libraries: Toc) -> Toc:
+    """libpython and what it is linked with: the boot loader opens it from its directory."""
+    python = get_python_library_path()
+    needed = {os.path.basename(python), *(name for name, _ in get_imports(python))}
+    return [entry for entry in libraries if os.path.basename(entry[0]) in needed]
+
+
+def _lazy(libraries: Toc, extensions: Toc) -> Toc:
+    """All else, stripped, under the names `dso.entry.lazy` reads; a type the boot loader leaves alone."""
+    eager = {entry[0] for entry in _eager(libraries)}
+    files = [("library/" + os.path.basename(name), path) for name, path, kind in libraries if kind == "BINARY" and name not in eager]
+    files += [("extension/" + _module_name(name), path) for name, path, _ in extensions]
+    return [(name, process_collected_binary(path, name, use_strip=True), "PKG") for name, path in sorted(set(files))]
+
+
+def _module_name(name: str) -> str:
+    """`python3.11/lib-dynload/zlib.cpython-311-x86_64-linux-gnu.so` is the module `zlib`."""
+    directory, _, file_name = name.rpartition("/")
+    package = "" if directory.endswith("lib-dynload") else directory.replace("/", ".") + "." * bool(directory)
+    return package + file_name.partition(".")[0]
