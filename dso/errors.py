@@ -174,6 +174,12 @@ class NoMemoryFileError(DsoError):
     code = 36
 
 
+class VolumeConflictError(DsoError):
+    """A volume that file secrets need exists already and is not DSO's."""
+
+    code = 37
+
+
 class AgentUnavailableError(DsoError):
     """Cloud Mode was chosen, and no `dso-agent` can serve it."""
 

@@ -182,6 +182,7 @@ def dial(target: Target, timeout: float) -> Child:
                 (os.POSIX_SPAWN_DUP2, theirs.fileno(), 0),
                 (os.POSIX_SPAWN_DUP2, theirs.fileno(), 1),
                 (os.POSIX_SPAWN_DUP2, errors, 2),
+                *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in _inheritable_descriptors()),
             ],
             setpgroup=0,
         )
@@ -195,6 +196,18 @@ def dial(target: Target, timeout: float) -> Child:
     finally:
         theirs.close()
     return Child(ours, pid, errors)
+
+
+def _inheritable_descriptors() -> list[int]:
+    """What a child would inherit besides its standard streams, such as locks meant for Compose."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if int(name) > 2 and os.get_inheritable(int(name)):  # noqa: PLR2004
+                found.append(int(name))
+        except OSError:
+            continue  # the descriptor that listed the directory
+    return found
 
 
 def dial_error(target: Target, said: str) -> EngineUnreachableError:

@@ -23,7 +23,7 @@ TIMEOUT = 120.0  # seconds without a byte; a dead volume plugin alone stalls the
 MAX_BODY = 64 * 1024 * 1024
 LIVE_STATUSES = ("running", "paused", "restarting")
 
-_OK, _NOT_FOUND, _CONFLICT, _BAD_REQUEST = 200, 404, 409, 400
+_BAD_REQUEST, _NOT_FOUND, _CONFLICT, _SERVER_ERROR = 400, 404, 409, 500
 _FIRST_ERROR = 400
 
 
@@ -208,7 +208,7 @@ class Engine:
         found: list[dict[str, Any]] = self.get_json("/containers/json", query)
         return found
 
-    def container(self, name: str) -> dict[str, Any]:
+    def inspect_container(self, name: str) -> dict[str, Any]:
         """What `docker inspect` shows of a container (name or id); ContainerNotFoundError."""
         response = self.request("GET", f"/containers/{quote(name)}/json", expected=(_NOT_FOUND,))
         if response.status == _NOT_FOUND:
@@ -220,6 +220,10 @@ class Engine:
         """ContainerCreate; 404 (no such image) and 409 (name taken) are the caller's."""
         body = _encode(configuration)
         return self.request("POST", "/containers/create", {"name": name}, body, expected=(_NOT_FOUND, _CONFLICT))
+
+    def start_container(self, container_id: str) -> Response:
+        """ContainerStart; a refusal (a volume that cannot be mounted: 500) is the caller's."""
+        return self.request("POST", f"/containers/{quote(container_id)}/start", expected=(_BAD_REQUEST, _SERVER_ERROR))
 
     def remove_container(self, container_id: str) -> None:
         """Remove a container, running or not; nothing happens when it is gone or going."""

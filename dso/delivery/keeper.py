@@ -1,0 +1,359 @@
+"""File secrets in Local Mode: deliver them into a project's keeper, and take them away again.
+
+Why there is a keeper and what it looks like: docs/decisions/0003-keeper-parent-volume.md. This
+module observes and acts; what to do is decided in `dso.delivery.plan`.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from dso import paths
+from dso.delivery import locks, pause
+from dso.delivery.archive import Archive, read_files
+from dso.delivery.engine import LIVE_STATUSES, message_of
+from dso.delivery.plan import (
+    DIRECTORY,
+    KEEPER_FORMAT,
+    LABEL_FORMAT,
+    MANIFEST,
+    NOSWAP,
+    VOLUME_OPTIONS,
+    Keeper,
+    Manifest,
+    Observed,
+    StartKeeper,
+    Wanted,
+    WriteFiles,
+    plan,
+    suitable_keeper,
+    volume_name,
+)
+from dso.errors import EngineError
+
+TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without importing typing at start-up
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from dso.delivery.engine import Engine
+    from dso.delivery.plan import ServiceVolume
+
+IMAGE_REPOSITORY, IMAGE_TAG = "dso/keeper", KEEPER_FORMAT
+COMPOSE_PROJECT_LABEL = "com.docker.compose.project"
+SWEEP_AFTER = 3600  # seconds: how long another vault's keeper is left alone
+_HOLDING = ("running", "paused")
+_FIRST_ERROR, _NOT_FOUND, _CONFLICT = 400, 404, 409
+
+
+class KeeperState(NamedTuple):
+    """A project's keeper as `status` shows it.
+
+    `running` without `content` means that the memory was lost (the Engine or the keeper was
+    restarted): `up` delivers again. `delivered_at` is in seconds since 1970, 0 without content.
+    """
+
+    project: str
+    services: tuple[str, ...]
+    running: bool
+    content: bool
+    delivered_at: int
+    files: int
+    vault_id: str
+
+
+def in_use(engine: Engine, project: str) -> locks.Lock:
+    """Keep others from taking the project's keeper away until the returned lock is released.
+
+    Children started meanwhile hold it too: if this process is killed and Compose goes on, the
+    keeper is still safe.
+    """
+    lock = locks.use(engine.identity, project)
+    os.set_inheritable(lock.descriptor, True)
+    return lock
+
+
+def deliver(engine: Engine, project: str, volumes: Sequence[ServiceVolume], *, vault_id: str, mac_key: bytes) -> None:
+    """See to it that each of the services' volumes holds exactly these files, in memory only.
+
+    Services that are not named keep what they have. Two Engine requests when everything is there
+    already, a third one when content changed. Call it within `in_use`.
+
+    Raises:
+        VolumeConflictError: a volume of that name is not DSO's.
+        UnsuitableValueError: the files do not fit.
+        EngineError, EngineUnreachableError, EngineUnsupportedError, DockerNotFoundError: see Engine.request.
+    """
+    from time import time
+
+    if not volumes:
+        return
+    wanted = Wanted(project, volumes, vault_id, mac_key, int(time()))
+    with locks.deliver(engine.identity, project):
+        observed = _observe(engine, wanted)
+        keeper = suitable_keeper(observed.keepers, wanted)
+        target = keeper.id if keeper else ""
+        for action in plan(observed, wanted):
+            if isinstance(action, StartKeeper):
+                target = _start_keeper(engine, wanted, action)
+            elif isinstance(action, WriteFiles):
+                _write_files(engine, target, action)
+            else:
+                engine.remove_container(action.id)
+
+
+def release(engine: Engine, project: str, *, remove_volumes: bool) -> bool:
+    """Take the keeper, and the secrets with it, away from a project of which no container runs.
+
+    Call it outside `in_use`. With remove_volumes the volumes go too, but for those that a stopped
+    container uses (they are empty). Returns whether the project is without a keeper now; False
+    means that a container runs or that another command is at work.
+    """
+    lock = locks.take_over(engine.identity, project)
+    if lock is None:
+        return False
+    with lock:
+        if engine.containers([f"{COMPOSE_PROJECT_LABEL}={project}"], LIVE_STATUSES):
+            return False
+        for keeper in _keepers(engine, project):
+            engine.remove_container(keeper.id)
+        if remove_volumes:
+            _remove_volumes(engine, project)
+    return True
+
+
+def sweep(engine: Engine, *, vault_id: str | None) -> list[str]:
+    """Remove keepers that nobody needs any more, and volumes nobody uses; the projects whose keeper went.
+
+    A keeper is removed when no container of its project runs, no command of this user is at work
+    on the project, and it belongs to this vault or is older than an hour: the keeper of another
+    user or another machine, whose locks cannot be seen here, may have been started just now.
+    """
+    from time import time
+
+    keepers = _keepers(engine)
+    idle_volumes = engine.volumes(label=[f"{paths.LABEL_ROLE}=volume"], dangling=["true"])
+    due = {keeper.project for keeper in keepers if keeper.vault_id == vault_id or keeper.created < time() - SWEEP_AFTER}
+    due |= {volume["Labels"].get(paths.LABEL_PROJECT, "") for volume in idle_volumes}
+    due -= {
+        keeper.project for keeper in keepers if keeper.vault_id != vault_id and keeper.created >= time() - SWEEP_AFTER
+    }
+    held = {project: lock for project in sorted(due) if (lock := locks.take_over(engine.identity, project))}
+    try:
+        return _sweep_projects(engine, keepers, idle_volumes, held)
+    finally:
+        for lock in held.values():
+            lock.release()
+
+
+def states(engine: Engine) -> list[KeeperState]:
+    """The keepers of this Engine, one entry for each project, sorted by name."""
+    found: dict[str, KeeperState] = {}
+    for keeper in sorted(_keepers(engine), key=lambda keeper: (keeper.project, keeper.holds)):
+        manifest = _read_manifest(engine, keeper) if keeper.holds else None
+        found[keeper.project] = KeeperState(
+            project=keeper.project,
+            services=tuple(sorted(keeper.services)),
+            running=keeper.holds,
+            content=manifest is not None,
+            delivered_at=manifest.delivered_at if manifest else 0,
+            files=sum(len(files) for files in manifest.services.values()) if manifest else 0,
+            vault_id=keeper.vault_id,
+        )
+    return list(found.values())
+
+
+def _sweep_projects(
+    engine: Engine, keepers: Sequence[Keeper], idle_volumes: Sequence[Mapping[str, Any]], projects: Mapping[str, object]
+) -> list[str]:
+    """Sweep projects whose `use` lock is ours, so that what is observed from here on stays so."""
+    candidates = {keeper.project for keeper in keepers if keeper.project in projects}
+    if candidates:
+        live = engine.containers([COMPOSE_PROJECT_LABEL], LIVE_STATUSES)
+        candidates -= {container["Labels"][COMPOSE_PROJECT_LABEL] for container in live}
+    for keeper in keepers:
+        if keeper.project in candidates:
+            engine.remove_container(keeper.id)
+    for project in candidates:
+        _remove_volumes(engine, project)
+    kept = {keeper.project for keeper in keepers}
+    for volume in idle_volumes:
+        project = volume["Labels"].get(paths.LABEL_PROJECT)
+        if project in projects and project not in kept:
+            engine.remove_volume(volume["Name"])
+    return sorted(candidates)
+
+
+# What is there
+
+
+def _observe(engine: Engine, wanted: Wanted) -> Observed:
+    keepers = _keepers(engine, wanted.project)
+    chosen = suitable_keeper(keepers, wanted)
+    holding = chosen or next((keeper for keeper in keepers if keeper.holds), None)
+    manifest = _read_manifest(engine, holding) if holding else None
+    volumes = () if chosen else engine.volumes(name=[volume_name(wanted.project)])
+    return Observed(keepers, manifest, volumes)
+
+
+def _keepers(engine: Engine, project: str | None = None) -> list[Keeper]:
+    labels = [f"{paths.LABEL_ROLE}=keeper"]
+    if project is not None:
+        labels.append(f"{paths.LABEL_PROJECT}={project}")
+    return [_parse_keeper(container) for container in engine.containers(labels)]
+
+
+def _parse_keeper(container: Mapping[str, Any]) -> Keeper:
+    """A keeper from an entry of ContainerList."""
+    labels = container["Labels"]
+    targets = [mount.get("Destination", "") for mount in container.get("Mounts") or []]
+    prefix = DIRECTORY + "/"
+    return Keeper(
+        id=container["Id"],
+        project=labels.get(paths.LABEL_PROJECT, ""),
+        services=frozenset(target.removeprefix(prefix) for target in targets if target.startswith(prefix)),
+        holds=container.get("State") in _HOLDING,
+        created=int(container.get("Created", 0)),
+        vault_id=labels.get(paths.LABEL_VAULT, ""),
+        format=labels.get(LABEL_FORMAT, ""),
+    )
+
+
+def _read_manifest(engine: Engine, keeper: Keeper) -> Manifest | None:
+    """The manifest, or None: then the memory was lost, or another kind of keeper had it."""
+    archive = engine.get_archive(keeper.id, f"{DIRECTORY}/{MANIFEST}")
+    if archive is None:
+        return None
+    try:
+        for _, content in read_files(archive):
+            return Manifest.decode(content)
+    except ValueError:
+        return None
+    return None
+
+
+# Acting
+
+
+def _write_files(engine: Engine, keeper_id: str, action: WriteFiles) -> None:
+    """One archive for all volumes; the manifest goes first as "in doubt", and last as it then is."""
+    archive = Archive(action.after.delivered_at)
+    archive.add_file(MANIFEST, action.during.encode(), mode=0o400)
+    for service, name in action.removed:
+        archive.add_file(f"{service}/{name}", b"", mode=0)
+    for directory in _directories(action):
+        archive.add_directory(directory)
+    for service, file in action.changed:
+        archive.add_file(
+            f"{service}/{file.name}", file.value.reveal(), uid=file.uid, gid=file.gid, mode=file.mode & 0o7777
+        )
+    archive.add_file(MANIFEST, action.after.encode(), mode=0o400)
+    engine.put_archive(keeper_id, DIRECTORY, archive.finish())
+    if action.removed:
+        stale = [f"{DIRECTORY}/{service}/{name}" for service, name in action.removed]
+        try:
+            engine.execute(keeper_id, [f"/{pause.NAME}", *stale])
+        except EngineError:
+            return  # an Engine that forbids exec: the names stay, the files are empty and nobody may read them
+
+
+def _directories(action: WriteFiles) -> list[str]:
+    found: dict[str, None] = {}
+    for service, file in action.changed:
+        parts = [service, *file.name.split("/")]
+        for depth in range(2, len(parts)):
+            found["/".join(parts[:depth])] = None
+    return list(found)
+
+
+def _start_keeper(engine: Engine, wanted: Wanted, action: StartKeeper) -> str:
+    """Create and start a keeper, and with it the volumes that are missing; its id.
+
+    noswap (Linux 6.4, not in a user namespace) is tried rather than asked for: the mount then
+    fails with EINVAL, and the empty volumes are made anew without it.
+    """
+    keeper_id = _create_keeper(engine, wanted, action)
+    started = engine.start_container(keeper_id)
+    if started.status < _FIRST_ERROR:
+        return keeper_id
+    message = message_of(started)
+    engine.remove_container(keeper_id)
+    for service in (None, *action.services):
+        engine.remove_volume(volume_name(wanted.project, service))
+    if action.noswap and "invalid argument" in message:
+        return _start_keeper(engine, wanted, action._replace(noswap=False))
+    raise EngineError(f"the Docker Engine could not start the keeper of project {wanted.project}: {message}")
+
+
+def _create_keeper(engine: Engine, wanted: Wanted, action: StartKeeper) -> str:
+    import json
+
+    name = f"{wanted.project}-dso-keeper-{os.urandom(4).hex()}"
+    configuration = _configuration(wanted, action)
+    response = engine.create_container(name, configuration)
+    if response.status == _NOT_FOUND:
+        _import_image(engine)
+        response = engine.create_container(name, configuration)
+    if response.status >= _FIRST_ERROR:
+        raise EngineError(f"the Docker Engine could not create the keeper: {message_of(response)}")
+    keeper_id: str = json.loads(response.body)["Id"]
+    return keeper_id
+
+
+def _import_image(engine: Engine) -> None:
+    """Make the keeper's image out of the bytes of its one program: no registry is needed."""
+    archive = Archive(0)
+    archive.add_file(pause.NAME, pause.executable(engine.version().get("Arch", "")), mode=0o555)
+    engine.import_image(IMAGE_REPOSITORY, IMAGE_TAG, archive.finish(), (f'ENTRYPOINT ["/{pause.NAME}"]',))
+
+
+def _configuration(wanted: Wanted, action: StartKeeper) -> dict[str, object]:
+    """The body of ContainerCreate. No Compose labels: `down --remove-orphans` must not take the keeper."""
+    mounts = [_mount(wanted, service, noswap=action.noswap) for service in (None, *action.services)]
+    return {
+        "Image": f"{IMAGE_REPOSITORY}:{IMAGE_TAG}",
+        "Entrypoint": [f"/{pause.NAME}"],
+        "Cmd": [],
+        "User": "0:0",
+        "StopSignal": "SIGKILL",
+        "Labels": {
+            paths.LABEL_ROLE: "keeper",
+            paths.LABEL_PROJECT: wanted.project,
+            paths.LABEL_VAULT: wanted.vault_id,
+            LABEL_FORMAT: KEEPER_FORMAT,
+        },
+        "HostConfig": {
+            "Mounts": mounts,
+            "NetworkMode": "none",
+            "ReadonlyRootfs": True,
+            "CapDrop": ["ALL"],
+            "SecurityOpt": ["no-new-privileges"],
+            "RestartPolicy": {"Name": "always"},
+            "LogConfig": {"Type": "none"},
+        },
+    }
+
+
+def _mount(wanted: Wanted, service: str | None, *, noswap: bool) -> dict[str, object]:
+    labels = {
+        paths.LABEL_ROLE: "volume",
+        paths.LABEL_PROJECT: wanted.project,
+        paths.LABEL_VAULT: wanted.vault_id,
+    }
+    if service is not None:
+        labels[paths.LABEL_SERVICE] = service
+    options = f"{VOLUME_OPTIONS},{NOSWAP}" if noswap else VOLUME_OPTIONS
+    driver = {"Name": "local", "Options": {"type": "tmpfs", "device": "tmpfs", "o": options}}
+    return {
+        "Type": "volume",
+        "Source": volume_name(wanted.project, service),
+        "Target": DIRECTORY if service is None else f"{DIRECTORY}/{service}",
+        "VolumeOptions": {"NoCopy": True, "Labels": labels, "DriverConfig": driver},
+    }
+
+
+def _remove_volumes(engine: Engine, project: str) -> None:
+    """Remove the project's volumes but for those that a container, running or not, uses."""
+    for volume in engine.volumes(label=[f"{paths.LABEL_ROLE}=volume", f"{paths.LABEL_PROJECT}={project}"]):
+        engine.remove_volume(volume["Name"])

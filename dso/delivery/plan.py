@@ -1,0 +1,279 @@
+"""What has to be done so that a project's file secrets are where its containers look for them.
+
+Pure: `plan` compares what is wanted with what was observed and returns actions; `dso.delivery.keeper`
+observes and acts. The arrangement (volumes, keeper, manifest) is described and justified in
+docs/decisions/0003-keeper-parent-volume.md.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from dso import paths
+from dso.errors import UnsuitableValueError, VolumeConflictError
+from dso.secret import SecretValue, is_segment, mac
+
+TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without importing typing at start-up
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any
+
+KEEPER_FORMAT = "1"  # a keeper made by a DSO with another arrangement is replaced
+LABEL_FORMAT = "io.dso.keeper"
+DIRECTORY = "/run/dso"  # where the parent volume is mounted in the keeper
+MANIFEST = "@manifest"  # in the parent volume; "@" cannot be in a service's name
+VOLUME_BYTES = 64 * 1024 * 1024
+VOLUME_OPTIONS = "size=64m,mode=0755,nodev,nosuid,noexec"
+NOSWAP = "noswap"
+_PAGE = 4096
+
+
+class SecretFile(NamedTuple):
+    """One file: `name` is its path in the volume, relative; `mode` its permission bits."""
+
+    name: str
+    value: SecretValue
+    uid: int
+    gid: int
+    mode: int
+
+
+class ServiceVolume(NamedTuple):
+    """Everything a service's volume is to hold: files that are there and not listed go away."""
+
+    service: str
+    files: tuple[SecretFile, ...]
+
+
+class FileState(NamedTuple):
+    """What is known of a delivered file; `mac` is keyed."""
+
+    mac: str
+    uid: int
+    gid: int
+    mode: int
+
+
+IN_DOUBT = FileState("", 0, 0, 0)
+
+
+class Manifest(NamedTuple):
+    """What the volumes hold: when that was delivered (seconds since 1970), and the files of each service."""
+
+    delivered_at: int
+    services: dict[str, dict[str, FileState]]
+
+    def encode(self) -> bytes:
+        """JSON, as it lies in the parent volume."""
+        import json
+
+        return json.dumps(
+            {"delivered_at": self.delivered_at, "services": self.services}, separators=(",", ":")
+        ).encode()
+
+    @classmethod
+    def decode(cls, text: bytes) -> Manifest:
+        """Read what `encode` wrote; ValueError for anything else."""
+        import json
+
+        try:
+            found = json.loads(text)
+            services = {
+                service: {name: FileState(*state) for name, state in files.items()}
+                for service, files in found["services"].items()
+            }
+            return cls(int(found["delivered_at"]), services)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError("not a manifest") from error
+
+
+class Keeper(NamedTuple):
+    """A keeper container. `holds` says whether it runs, and so keeps its volumes' content alive."""
+
+    id: str
+    project: str
+    services: frozenset[str]
+    holds: bool
+    created: int
+    vault_id: str
+    format: str
+
+
+class Observed(NamedTuple):
+    """What the Engine has of a project.
+
+    `manifest` is None when no keeper runs or its memory was lost. `volumes` (VolumeList) is only
+    looked at when a keeper has to be started.
+    """
+
+    keepers: Sequence[Keeper]
+    manifest: Manifest | None
+    volumes: Sequence[Mapping[str, Any]] = ()
+
+
+class Wanted(NamedTuple):
+    """What the project is to have, and the vault it comes from. `now` in seconds since 1970."""
+
+    project: str
+    volumes: Sequence[ServiceVolume]
+    vault_id: str
+    mac_key: bytes
+    now: int
+
+
+class RemoveKeeper(NamedTuple):
+    """Remove a keeper container."""
+
+    id: str
+
+
+class StartKeeper(NamedTuple):
+    """Create and start a keeper; it is the one that later actions write to."""
+
+    services: tuple[str, ...]
+    noswap: bool
+
+
+class WriteFiles(NamedTuple):
+    """Write files into the volumes, in one step that ends with `after` as the manifest.
+
+    While it lasts the manifest is `during`: if it breaks off, the next delivery knows which files
+    are in doubt. `removed` are emptied first, then taken away.
+    """
+
+    changed: tuple[tuple[str, SecretFile], ...]
+    removed: tuple[tuple[str, str], ...]
+    during: Manifest
+    after: Manifest
+
+
+Action = RemoveKeeper | StartKeeper | WriteFiles
+
+
+def volume_name(project: str, service: str | None = None) -> str:
+    """The volume of a service; without one the project's parent volume, which holds the manifest."""
+    return f"{project}_dso" if service is None else f"{project}_dso_{service}"
+
+
+def suitable_keeper(keepers: Sequence[Keeper], wanted: Wanted) -> Keeper | None:
+    """The running keeper that has every service's volume: those wanted, and those of any other keeper."""
+    services = _all_services(keepers, wanted)
+    for keeper in keepers:
+        if keeper.holds and keeper.services >= services and (keeper.vault_id, keeper.format) == _identity(wanted):
+            return keeper
+    return None
+
+
+def plan(observed: Observed, wanted: Wanted) -> list[Action]:
+    """The actions that bring about what is wanted; none when everything is there.
+
+    Raises:
+        VolumeConflictError: a volume of a needed name exists and is not DSO's.
+        UnsuitableValueError: a service's files do not fit into its volume.
+        ValueError: a file's or service's name cannot be used; callers check names before.
+    """
+    for volume in wanted.volumes:
+        _check(volume)
+    keeper = suitable_keeper(observed.keepers, wanted)
+    if not any(volume.files for volume in wanted.volumes) and not any(other.holds for other in observed.keepers):
+        return []  # nothing to bring, and nothing there that could be taken away
+    actions: list[Action] = []
+    if keeper is None:
+        services = sorted(_all_services(observed.keepers, wanted))
+        noswap = _check_volumes(wanted.project, services, observed.volumes)
+        actions += [RemoveKeeper(stale.id) for stale in observed.keepers if not stale.holds]
+        actions.append(StartKeeper(tuple(services), noswap))
+    writing = _plan_files(observed.manifest, wanted)
+    if writing:
+        actions.append(writing)
+    actions += [
+        RemoveKeeper(other.id)
+        for other in observed.keepers
+        if other is not keeper and (other.holds or keeper is not None)
+    ]
+    return actions
+
+
+def is_ours(volume: Mapping[str, Any], project: str) -> bool:
+    """Whether a volume (as in VolumeList) is a tmpfs that DSO made for this project."""
+    labels = volume.get("Labels") or {}
+    options = volume.get("Options") or {}
+    return (
+        labels.get(paths.LABEL_ROLE) == "volume"
+        and labels.get(paths.LABEL_PROJECT) == project
+        and volume.get("Driver") == "local"
+        and options.get("type") == "tmpfs"
+    )
+
+
+def file_mac(mac_key: bytes, project: str, service: str, file: SecretFile) -> str:
+    """A keyed MAC of a file's content, different for each place it is delivered to."""
+    return mac(mac_key, file.value, "delivered", project, service, file.name)
+
+
+def _identity(wanted: Wanted) -> tuple[str, str]:
+    return (wanted.vault_id, KEEPER_FORMAT)
+
+
+def _all_services(keepers: Iterable[Keeper], wanted: Wanted) -> frozenset[str]:
+    """A new keeper takes over what others keep: `up api` must not lose what `db` has."""
+    kept = frozenset(service for keeper in keepers for service in keeper.services)
+    return kept | {volume.service for volume in wanted.volumes if volume.files}
+
+
+def _check(volume: ServiceVolume) -> None:
+    if not is_segment(volume.service):
+        raise ValueError(f"a service cannot be called {volume.service!r}")
+    names = [file.name for file in volume.files]
+    if len(set(names)) != len(names):
+        raise ValueError(f"two files of service {volume.service} have one name")
+    for name in names:
+        if "\0" in name or any(part in ("", ".", "..") for part in name.split("/")):
+            raise ValueError(f"a file cannot be called {name!r}")
+    needed = sum(len(file.value) + _PAGE - len(file.value) % _PAGE for file in volume.files)
+    if needed > VOLUME_BYTES:
+        raise UnsuitableValueError(
+            f"the files of service {volume.service} take {needed} bytes of memory; the limit is {VOLUME_BYTES}",
+            hint="keep large data out of the vault, or split the service",
+        )
+
+
+def _check_volumes(project: str, services: Iterable[str], volumes: Sequence[Mapping[str, Any]]) -> bool:
+    """Refuse volumes that are not ours; whether new ones should have the option noswap.
+
+    They should unless one of ours lacks it: then this Engine's kernel does not know it.
+    """
+    needed = {volume_name(project), *(volume_name(project, service) for service in services)}
+    existing = [volume for volume in volumes if volume.get("Name") in needed]
+    for volume in existing:
+        if not is_ours(volume, project):
+            raise VolumeConflictError(
+                f"the volume {volume['Name']} exists and was not made by DSO: no secret is written into it",
+                hint=f"rename the project or the volume; or, if nobody needs it, `docker volume rm {volume['Name']}`",
+            )
+    return all(NOSWAP in (volume.get("Options") or {}).get("o", "").split(",") for volume in existing)
+
+
+def _plan_files(manifest: Manifest | None, wanted: Wanted) -> WriteFiles | None:
+    """What to write and to remove; None when all is there."""
+    held = {} if manifest is None else manifest.services
+    after = dict(held)
+    changed: list[tuple[str, SecretFile]] = []
+    removed: list[tuple[str, str]] = []
+    for volume in wanted.volumes:
+        service, present = volume.service, held.get(volume.service, {})
+        goal = {
+            file.name: FileState(file_mac(wanted.mac_key, wanted.project, service, file), file.uid, file.gid, file.mode)
+            for file in volume.files
+        }
+        changed += [(service, file) for file in volume.files if present.get(file.name) != goal[file.name]]
+        removed += [(service, name) for name in present if name not in goal]
+        if goal or present:
+            after[service] = goal
+    if not changed and not removed:
+        return None
+    during = {service: dict(held.get(service, {})) for service in after}
+    for service, name in (*removed, *((service, file.name) for service, file in changed)):
+        during[service][name] = IN_DOUBT
+    at = wanted.now
+    return WriteFiles(tuple(changed), tuple(removed), Manifest(at, during), Manifest(at, after))
