@@ -92,7 +92,8 @@ def finish_reading(running: Running, command: ComposeCommand) -> Model:
         raise_for_missing_compose(finished.stderr)
         raise ComposeFailedError(finished.code, finished.stderr)
     only = command.services if command.services and command.no_deps else None
-    return Model(loads(finished.stdout), only)
+    document: dict[str, Any] = loads(finished.stdout.decode())  # type: ignore[assignment]
+    return Model(document, only)
 
 
 _NO_COMPOSE = (  # what `docker` says of a command or flag it does not know
