@@ -36,6 +36,23 @@ lint: .venv/.ready ## Check style and types
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m mypy
 
+.PHONY: engine
+engine: ## Install and start what is missing of Docker Engine and Compose, and leave it running
+	build/machine/engine.sh ensure
+
+# Runs a command on an Engine with the test images; an Engine that had to be started is stopped again.
+ON_ENGINE = build/machine/engine.sh run sh -c 'build/machine/images.sh && exec "$$@"' run
+
+# `make test TESTS=tests/unit OPTIONS=-x` runs a part, with options of pytest.
+TESTS := tests/unit tests/cli tests/integration
+.PHONY: test
+test: $(BINARIES) ## Run all tests; installs and starts a Docker Engine where none answers
+	$(ON_ENGINE) $(PYTHON) -m pytest -n 2 $(OPTIONS) $(TESTS)
+
+.PHONY: demo
+demo: $(BINARIES) ## Show DSO at work, from nothing to nothing; prepares an Engine as `test` does
+	$(ON_ENGINE) demo/run.sh
+
 .PHONY: clean
 clean: ## Remove everything that was built, and .venv
 	rm -rf dist .build .venv .mypy_cache .ruff_cache .hypothesis

@@ -15,13 +15,24 @@ from tests.support.process import ROOT, run
 from tests.support.project import Project
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--variant source` tests without a frozen binary; CI runs both."""
     parser.addoption("--variant", choices=VARIANTS, help="which docker-dso to test (default: all that a test asks for)")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that would be skipped fails: whatever is missing here, `make test` has to install."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.longrepr = f"{reason}: no test may be skipped, `make test` installs what they need"
+    return report
 
 
 @pytest.fixture(scope="session")

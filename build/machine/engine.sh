@@ -115,7 +115,6 @@ stop() {
     fi
     # the file outlives a reboot where /run is on disk: then the number may be another process's
     [ "$(cat "/proc/$how/comm" 2>/dev/null)" = dockerd ] || return 0
-    say "stopping the Engine"
     kill "$how"
     while [ "$(cat "/proc/$how/comm" 2>/dev/null)" = dockerd ]; do sleep 0.1; done
 }
