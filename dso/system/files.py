@@ -230,5 +230,5 @@ class FileLock:
 
 
 def locked(path: str, timeout: float = 30.0, *, shared: bool = False) -> FileLock:
-    """Hold, as in `with locked(path):`, an exclusive (or shared) lock on the file; see `FileLock` for errors."""
+    """An exclusive (or shared) lock on a file, to be held with `with`; see `FileLock` for what it raises."""
     return FileLock(path, timeout, shared=shared)

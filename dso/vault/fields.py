@@ -1,0 +1,82 @@
+"""The fields of a secret whose value is a JSON object."""
+
+from __future__ import annotations
+
+from dso.errors import SecretFieldError
+from dso.secret import SecretValue
+
+WHOLE_VALUE = "value"  # the one field that a plain value has
+
+
+def field_of(value: SecretValue, field: str | None, *, name: str, as_file: bool) -> SecretValue:
+    """What a reference to a secret yields.
+
+    With a field it is that member of the JSON object: a string as it is, a number with the digits
+    it was written with, `true` or `false`, an object or array as compact JSON. A value that is no
+    JSON object has the one field `value`, itself. Without a field, a file gets the bytes untouched; a
+    variable gets the member of an object with exactly one, and anything else untouched.
+
+    Args:
+        value: the secret.
+        field: the field asked for, or None.
+        name: the secret's name, for messages.
+        as_file: whether it is to become a file.
+
+    Raises:
+        SecretFieldError: there is no such field, it is null, or there are several and none is chosen.
+    """
+    if field is None and as_file:
+        return value
+    members = _members(value)
+    if members is None:
+        if field is None or field == WHOLE_VALUE:
+            return value
+        raise SecretFieldError(
+            f"{name} has no field {field!r}: its value is no JSON object", hint=f"leave out #{field} to get the value"
+        )
+    if field is None:
+        if not members:
+            return value
+        if len(members) > 1:
+            raise SecretFieldError(
+                f"{name} has several fields ({', '.join(map(_shown, members))}) and the reference picks none",
+                hint=f"write dso://{name}#FIELD, or dsofile://{name} for the whole as a file",
+            )
+        field = next(iter(members))
+    if field not in members:
+        raise SecretFieldError(
+            f"{name} has no field {field!r}", hint=f"it has: {', '.join(map(_shown, members)) or 'none'}"
+        )
+    return SecretValue(_text_of(members[field], field, name))
+
+
+def _members(value: SecretValue) -> dict[str, object] | None:
+    """The JSON object that the value is, or None. A plain value is told apart without parsing."""
+    raw = value.reveal()
+    if not raw.lstrip(b" \t\r\n").startswith(b"{"):
+        return None
+    from dso.system.json_fast import loads_literal
+
+    try:
+        parsed = loads_literal(raw.decode())
+    except (ValueError, RecursionError):
+        return None
+    return parsed if isinstance(parsed, dict) else None
+
+
+def _text_of(member: object, field: str, name: str) -> bytes:
+    from dso.system.json_fast import dumps
+
+    if member is None:
+        raise SecretFieldError(f"field {field!r} of {name} is null", hint="give it a value, or refer to another field")
+    try:
+        if isinstance(member, str):  # a string, or a number as it was written
+            return str(member).encode()
+        return dumps(member).encode()
+    except (UnicodeEncodeError, RecursionError):
+        raise SecretFieldError(f"field {field!r} of {name} is text that has no form in UTF-8") from None
+
+
+def _shown(field: str) -> str:
+    """A field's name for a message; one that is no plain word could mislead a terminal."""
+    return field if field.isprintable() and field else ascii(field)

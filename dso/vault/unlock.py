@@ -1,0 +1,238 @@
+"""Finding the key that opens a vault: the environment, the key file, a passphrase."""
+
+from __future__ import annotations
+
+import os
+
+from dso import paths
+from dso.errors import InsecurePermissionsError, WrongKeyError
+from dso.system.files import read_file
+from dso.vault.slots import KEY_BYTES, KEYFILE, PASSPHRASE, open_data_key, passphrase_key, private_key
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from dso.vault.format import Header
+    from dso.vault.slots import Slot
+
+_MAX_SECRET_BYTES = 4096
+_ATTEMPTS = 3
+_OTHERS = 0o077
+_OTHERS_WRITE = 0o022
+
+
+class Unlock:
+    """The keys at hand, tried in this order: DSO_MASTER_KEY, the key file, DSO_PASSPHRASE_FILE, the terminal.
+
+    What a passphrase or key yields is remembered, so that one object asks once however often the
+    vault is read. `slot_id` is the slot that opened last.
+    """
+
+    __slots__ = ("_ask", "_environment", "_key_file", "_private_keys", "slot_id")
+
+    def __init__(
+        self,
+        *,
+        environment: Mapping[str, str] | None = None,
+        key_file: str | None = None,
+        ask: Callable[[str], bytes | None] | None = None,
+    ) -> None:
+        """Nothing is read yet.
+
+        Args:
+            environment: where the variables are looked up; the process's own by default.
+            key_file: the key file; `~/.dso/master.key` by default.
+            ask: asks for a passphrase, None when nobody can be asked; the terminal by default.
+        """
+        self._environment = os.environ if environment is None else environment
+        self._key_file = key_file
+        self._ask = ask
+        self._private_keys: dict[tuple[str, str, str], bytes] = {}
+        self.slot_id = ""
+
+    def data_key(self, header: Header, path: str) -> bytes:
+        """The key that decrypts the vault at `path`.
+
+        Raises:
+            WrongKeyError: nothing at hand opens it; the message says what was tried, the hint what would.
+            InsecurePermissionsError: the key file belongs to another user or can be read by others.
+            FileAccessError: a file that was named cannot be read.
+        """
+        for slot in header.slots:
+            private = self._private_keys.get((header.vault_id, slot.id, slot.kdf))
+            if private is not None:
+                data_key = self._open(header, slot, private)
+                if data_key is not None:
+                    return data_key
+        tried: list[str] = []
+        for attempt in (self._try_key_files, self._try_passphrases):
+            data_key = attempt(header, tried)
+            if data_key is not None:
+                return data_key
+        raise WrongKeyError(
+            f"no key at hand unlocks {path}: " + ("; ".join(tried) or "its slots are of types unknown here"),
+            hint=_what_would_unlock(header),
+        )
+
+    def _try_key_files(self, header: Header, tried: list[str]) -> bytes | None:
+        slots = [slot for slot in header.slots if slot.type == KEYFILE]
+        if not slots:
+            return None
+        for source, key in self._keys(tried):
+            for slot in slots:
+                data_key = self._open(header, slot, private_key(key, header.vault_id, slot))
+                if data_key is not None:
+                    return data_key
+            tried.append(f"{source} is the key of another vault or an older one")
+        return None
+
+    def _keys(self, tried: list[str]) -> Iterator[tuple[str, bytes]]:
+        text = self._environment.get(paths.MASTER_KEY_VARIABLE, "")
+        if text:
+            yield paths.MASTER_KEY_VARIABLE, parse_key(text, paths.MASTER_KEY_VARIABLE)
+        else:
+            tried.append(f"{paths.MASTER_KEY_VARIABLE} is not set")
+        path = self._key_file or paths.master_key_file()
+        if os.path.lexists(path):
+            yield path, read_key_file(path)
+        else:
+            tried.append(f"{path} does not exist")
+
+    def _try_passphrases(self, header: Header, tried: list[str]) -> bytes | None:
+        slots = [slot for slot in header.slots if slot.type == PASSPHRASE]
+        if not slots:
+            return None
+        path = self._environment.get(paths.PASSPHRASE_FILE_VARIABLE, "")
+        if path:
+            data_key = self._try_passphrase(header, slots, read_passphrase_file(path), tried)
+            if data_key is not None:
+                return data_key
+            tried.append(f"the passphrase in {path} ({paths.PASSPHRASE_FILE_VARIABLE}) is not the vault's")
+            return None
+        for attempt in range(_ATTEMPTS):
+            passphrase = self._ask_for_passphrase("Passphrase: " if not attempt else "Wrong, once more: ")
+            if passphrase is None:
+                tried.append(f"{paths.PASSPHRASE_FILE_VARIABLE} is not set, and there is no terminal to ask for it")
+                return None
+            data_key = self._try_passphrase(header, slots, passphrase, tried)
+            if data_key is not None:
+                return data_key
+        tried.append(f"a wrong passphrase was typed {_ATTEMPTS} times")
+        return None
+
+    def _ask_for_passphrase(self, prompt: str) -> bytes | None:
+        if self._ask is not None:
+            return self._ask(prompt)
+        from dso.system.terminal import ask_hidden
+
+        return ask_hidden(prompt)
+
+    def _try_passphrase(self, header: Header, slots: list[Slot], passphrase: bytes, tried: list[str]) -> bytes | None:
+        for slot in slots:
+            try:
+                key = passphrase_key(passphrase, slot.kdf)
+            except ValueError as error:
+                tried.append(f"slot {slot.id} cannot be used: {error}")
+                continue
+            data_key = self._open(header, slot, private_key(key, header.vault_id, slot))
+            if data_key is not None:
+                return data_key
+        return None
+
+    def _open(self, header: Header, slot: Slot, private: bytes) -> bytes | None:
+        data_key = open_data_key(slot, private, header.vault_id)
+        if data_key is not None:
+            self._private_keys[header.vault_id, slot.id, slot.kdf] = private
+            self.slot_id = slot.id
+        return data_key
+
+
+def parse_key(text: str, source: str) -> bytes:
+    """The 32 bytes of a key written as 64 hexadecimal digits; raises WrongKeyError naming the source."""
+    stripped = text.strip()
+    try:
+        key = bytes.fromhex(stripped) if len(stripped) == 2 * KEY_BYTES else b""
+    except ValueError:
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise WrongKeyError(
+            f"{source} holds no key: it must be {2 * KEY_BYTES} hexadecimal digits",
+            hint="put the right key there, or remove it to have the other ways to unlock tried",
+        )
+    return key
+
+
+def read_key_file(path: str) -> bytes:
+    """The key in a key file.
+
+    Raises:
+        InsecurePermissionsError: somebody else may read, change or replace it.
+        FileAccessError: it cannot be read.
+        WrongKeyError: it holds no key.
+    """
+    check_directory(os.path.dirname(os.path.abspath(path)))
+    check_private(path, "the key file")
+    text = read_file(path, "the key file", _MAX_SECRET_BYTES)
+    return parse_key(text.decode("ascii", "replace"), path)
+
+
+def read_passphrase_file(path: str) -> bytes:
+    """The passphrase in a file or pipe: its bytes without one newline at the end; raises as `read_key_file`."""
+    check_private(path, "the passphrase file")
+    passphrase = read_file(path, "the passphrase file", _MAX_SECRET_BYTES)
+    passphrase = passphrase.removesuffix(b"\n").removesuffix(b"\r")
+    if not passphrase:
+        raise WrongKeyError(f"the passphrase file {path} is empty")
+    return passphrase
+
+
+def check_private(path: str, what: str) -> None:
+    """Refuse a regular file that belongs to another user, or that others may read or write."""
+    import stat
+
+    try:
+        status = os.stat(path)
+    except OSError:
+        return  # reading it will say what is wrong
+    if not stat.S_ISREG(status.st_mode):
+        return  # a pipe or a device, as in DSO_PASSPHRASE_FILE=<(command)
+    if status.st_uid not in (os.geteuid(), 0):
+        raise InsecurePermissionsError(
+            f"{what} {path} belongs to user {status.st_uid}, and you are user {os.geteuid()}",
+            hint="run this as that user (under sudo, mind HOME), or give the key in DSO_MASTER_KEY",
+        )
+    if status.st_mode & _OTHERS:
+        raise InsecurePermissionsError(
+            f"{what} {path} can be read or changed by other users (mode {stat.S_IMODE(status.st_mode):04o})",
+            hint=f"chmod 600 {path}",
+        )
+
+
+def check_directory(path: str) -> None:
+    """Refuse a directory in which others could replace files."""
+    import stat
+
+    try:
+        status = os.stat(path)
+    except OSError:
+        return
+    if status.st_mode & _OTHERS_WRITE:
+        raise InsecurePermissionsError(
+            f"other users may replace files in {path} (mode {stat.S_IMODE(status.st_mode):04o})",
+            hint=f"chmod 700 {path}",
+        )
+
+
+def _what_would_unlock(header: Header) -> str:
+    kinds = []
+    for slot in header.slots:
+        if slot.type == KEYFILE:
+            kinds.append(f"the key of key-file slot {slot.id} in {paths.MASTER_KEY_VARIABLE} or ~/.dso/master.key")
+        elif slot.type == PASSPHRASE:
+            kinds.append(
+                f"the passphrase of slot {slot.id}, in the file {paths.PASSPHRASE_FILE_VARIABLE} names or at the prompt"
+            )
+        else:
+            kinds.append(f"slot {slot.id} of type {slot.type!r}, with a newer docker-dso")
+    return "what would unlock it: " + "\nor ".join(kinds)
