@@ -16,6 +16,7 @@ import pytest
 
 from tests.support.canary import COMMON_PLACES, Canary, assert_absent, processes_with, sweep_files
 from tests.support.process import ChildFailedError, run
+from tests.support.rawdisk import Disk
 from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
@@ -265,3 +266,24 @@ def test_terminal_types_lines_and_presses_control_c(home: DsoHome) -> None:
         terminal.expect("set")
         terminal.control_c()
         assert terminal.wait() == 42
+
+
+# A disk to search raw.
+
+
+def test_raw_disk_shows_what_was_deleted_from_it(engine: Engine, images: Images, tmp_path: Path) -> None:
+    removed, variable, in_ram, absent = (Canary.new() for _ in range(4))
+    with Disk(str(tmp_path)) as disk:
+        disk.copy_image(engine, images.busybox)
+        flags = ["--name", "box", "-e", f"X={variable.text}", "--tmpfs", "/ram", "--network", "none"]
+        disk.engine.docker("run", "-d", *flags, images.busybox, "sleep", "infinity")
+        disk.engine.docker("exec", "-i", "box", "sh", "-c", "cat >/ram/file", input=in_ram.value)
+        disk.engine.docker("rm", "-f", "box")
+        with open(os.path.join(disk.tmp, "file"), "wb") as file:
+            file.write(removed.value)
+            os.fsync(file.fileno())
+        os.unlink(file.name)
+        for canary in (removed, variable):
+            assert sweep_files([canary], [disk.mount]).hits == ()
+            assert disk.find(canary)
+        assert disk.find(in_ram, absent) == []
