@@ -132,6 +132,12 @@ class EnvFileError(DsoError):
     code = 26
 
 
+class SecretExistsError(DsoError):
+    """One or more secrets exist already, and the command would have to overwrite them."""
+
+    code = 27
+
+
 class DockerNotFoundError(DsoError):
     """There is no `docker` command on this machine."""
 

@@ -151,8 +151,8 @@ def _expanded(
 
 
 def shown(name: str) -> str:
-    """A name for a message: as it is when it is plain, else quoted with everything odd escaped."""
-    return name if _UNQUOTED.issuperset(name) and name else ascii(name)
+    """A name for a message: as it is when it is plain, else quoted with what cannot be printed escaped."""
+    return name if _UNQUOTED.issuperset(name) and name else repr(name)
 
 
 def entries(text: str, *, source: str = ".env") -> list[Entry]:

@@ -10,8 +10,8 @@ What Compose 2.26 does was found by trying it, and the tests compare against the
 
 `text` is itself expanded, and is so even when it is then not used. An expression ends at the brace
 that balances its own (every brace between counts, but not one right after an opening one), or, where
-none does, at the last one of its line; it never goes over the end of a line. A dollar sign before anything else is a dollar sign, except
-that `${` must begin a complete expression.
+none does, at the last one of its line; it never goes over the end of a line. A dollar sign before
+anything else is a dollar sign, except that `${` must begin a complete expression.
 """
 
 from __future__ import annotations
