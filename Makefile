@@ -36,6 +36,10 @@ lint: .venv/.ready ## Check style and types
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m mypy
 
+.PHONY: docs
+docs: ## Write the pages that are generated from the code
+	$(PYTHON) build/exit_codes.py
+
 .PHONY: engine
 engine: ## Install and start what is missing of Docker Engine and Compose, and leave it running
 	build/machine/engine.sh ensure

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dso.secret import ENV_SCHEME, MASK
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
@@ -59,17 +61,18 @@ def describe(found: Mapping[str, Any]) -> dict[str, Any]:
         for name, _, value in (entry.partition("=") for entry in found["Config"].get("Env") or [])
     ]
     mounts = [
+        {"type": "file", "target": target, "source": MASK, "reference": reference}
+        for target, reference in files.items()
+    ]
+    mounts += [
         {
             "type": mount["Type"],
             "target": mount["Destination"],
             "source": mount.get("Name") or mount.get("Source", ""),
-            "reference": files.get(mount["Destination"], ""),
+            "reference": "",
         }
         for mount in found.get("Mounts") or []
-    ]
-    mounts += [
-        {"type": "file", "target": target, "source": _mask(), "reference": reference}
-        for target, reference in files.items()
+        if mount["Destination"] not in files
     ]
     return {
         "container": found["Name"].removeprefix("/"),
@@ -80,14 +83,6 @@ def describe(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _variable(name: str, value: str, reference: str | None) -> dict[str, str]:
-    from dso.secret import ENV_SCHEME
-
     # a dsofile:// variable holds a path, which is no secret
     masked = reference is not None and ENV_SCHEME in reference
-    return {"name": name, "value": _mask() if masked else value, "reference": reference or ""}
-
-
-def _mask() -> str:
-    from dso.secret import MASK
-
-    return MASK
+    return {"name": name, "value": MASK if masked else value, "reference": reference or ""}

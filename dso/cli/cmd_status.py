@@ -74,11 +74,11 @@ def _vault_status() -> tuple[dict[str, Any], str | None]:
     """The vault's path and id, which stand in the open part of its file: no key is needed."""
     from dso import paths
     from dso.errors import DsoError, VaultNotFoundError
-    from dso.vault.store import read_header
+    from dso.vault.store import read_vault_file
 
     path = paths.vault_file()
     try:
-        header = read_header(path)
+        _, header = read_vault_file(path)
     except VaultNotFoundError:
         return {"path": path, "state": "missing"}, None
     except DsoError as error:

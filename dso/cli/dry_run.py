@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 def planned(stack: Stack) -> list[dict[str, str]]:
     """One entry for each variable and file: `service`, `kind` ("env" or "file"), `name`, `reference`."""
-    from dso.compose.references import CONTAINER_SECRETS_DIR
+    from dso.paths import CONTAINER_SECRETS_DIR
 
     entries: list[dict[str, str]] = []
     for service in stack.services:

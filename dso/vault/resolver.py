@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dso.errors import SecretNotFoundError
 from dso.vault.fields import field_of
+from dso.vault.names import nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,13 +62,11 @@ class LocalResolver:
         Without a namespace it is the project's, then `global`.
         """
         if "/" in reference.path:
-            candidates = (reference.path,)
+            candidates: tuple[str, ...] = (reference.path,)
         else:
             candidates = (f"{self._project}/{reference.path}", f"{GLOBAL_NAMESPACE}/{reference.path}")
         return next((name for name in candidates if self._vault.has(name)), None)
 
     def _nearest(self, reference: SecretRef) -> str:
-        from difflib import get_close_matches
-
-        near = get_close_matches(reference.path, self._vault.names(), 1)
-        return f": did you mean {near[0]}?" if near else ""
+        near = nearest(reference.path, self._vault.names())
+        return f": did you mean {near}?" if near else ""

@@ -6,7 +6,7 @@ import re
 import signal
 from typing import TYPE_CHECKING, Self
 
-import pexpect  # type: ignore[import-untyped]
+import pexpect
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,7 +8,7 @@ from pathlib import Path
 from dso import errors
 
 ROOT = Path(__file__).resolve().parents[2]
-CLASSES = [errors.DsoError, *errors.DsoError.__subclasses__()]
+CLASSES: list[type[errors.DsoError]] = [errors.DsoError, *errors.DsoError.__subclasses__()]
 
 
 def test_every_error_class_has_its_own_code():

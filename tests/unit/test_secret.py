@@ -74,7 +74,16 @@ def test_references_are_equal_by_content_and_immutable():
 def test_value_masks_itself_everywhere(caplog):
     value = SecretValue(CANARY)
     logging.getLogger("dso.test").warning("value %s %r", value, value)
-    shown = [repr(value), str(value), f"{value}", f"{value:>20}", f"{value!r}", "%s" % value, repr([value]), caplog.text]  # noqa: UP031
+    shown = [
+        repr(value),
+        str(value),
+        f"{value}",
+        f"{value:>20}",
+        f"{value!r}",
+        "%s" % value,
+        repr([value]),
+        caplog.text,
+    ]  # noqa: UP031
     assert not any("canary" in text for text in shown)
     assert MASK in str(value)
     assert value.reveal() == CANARY

@@ -31,7 +31,9 @@ def test_references_in_braces_are_replaced_and_all_else_is_kept(text, rendered):
     assert render(text) == rendered
 
 
-@pytest.mark.parametrize("text", ["x dso://a/b", "{{{dso://a/b}}}", "dso://a/b c", "http://h/?u=dso://a/b", "{{dso://a/b}} dso://c/d"])
+@pytest.mark.parametrize(
+    "text", ["x dso://a/b", "{{{dso://a/b}}}", "dso://a/b c", "http://h/?u=dso://a/b", "{{dso://a/b}} dso://c/d"]
+)
 def test_reference_among_text_without_braces_is_refused(text):
     with pytest.raises(ReferenceSyntaxError):
         parse_template(text)
