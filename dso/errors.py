@@ -138,6 +138,12 @@ class SecretExistsError(DsoError):
     code = 27
 
 
+class EditorError(DsoError):
+    """The editor for `secret edit` could not be started, failed, or left no file."""
+
+    code = 28
+
+
 class DockerNotFoundError(DsoError):
     """There is no `docker` command on this machine."""
 

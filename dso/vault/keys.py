@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import time
 
-from dso.errors import UsageError, VaultWriteError
+from dso import paths
+from dso.errors import FileAccessError, FileExistsRefusedError, UsageError, VaultWriteError
 from dso.system.files import reason, write_new
 from dso.vault.format import MAX_SLOTS, Header, build_header, encrypt
 from dso.vault.payload import build_payload
@@ -19,6 +20,7 @@ from dso.vault.slots import (
     public_key,
     seal_data_key,
 )
+from dso.vault.unlock import read_passphrase_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,6 +53,45 @@ def create_vault(path: str, slot_type: str, secret: bytes) -> Header:
     except OSError as error:
         raise VaultWriteError(f"cannot write the vault {path}: {reason(error)}") from error
     return header
+
+
+def write_key_file(path: str) -> bytes:
+    """Draw a random key and write it to a new file (0600, 64 hexadecimal digits and a newline).
+
+    Raises:
+        FileExistsRefusedError: something is there already; it is untouched.
+        FileAccessError: it cannot be written.
+    """
+    key = os.urandom(KEY_BYTES)
+    try:
+        write_new(path, key.hex().encode() + b"\n")
+    except FileExistsError:
+        raise FileExistsRefusedError(f"{path} exists already", hint="it was not touched; name another file") from None
+    except OSError as error:
+        raise FileAccessError(f"cannot write the key file {path}: {reason(error)}") from error
+    return key
+
+
+def new_passphrase() -> bytes:
+    """A passphrase for a new slot: out of the file DSO_PASSPHRASE_FILE names, else asked for twice.
+
+    Raises:
+        UsageError: there is no terminal to ask at, the entries differ, or it is empty.
+    """
+    path = os.environ.get(paths.PASSPHRASE_FILE_VARIABLE, "")
+    if path:
+        return read_passphrase_file(path)
+    from dso.system.terminal import ask_twice
+
+    passphrase = ask_twice("New passphrase: ", "The same again: ")
+    if passphrase is None:
+        raise UsageError(
+            "there is no terminal to ask for a passphrase",
+            hint=f"put it in a file only you can read, and its path in {paths.PASSPHRASE_FILE_VARIABLE}",
+        )
+    if not passphrase:
+        raise UsageError("the passphrase is empty", hint="nothing was changed; try again")
+    return passphrase
 
 
 def rekey(vault: EditableVault) -> None:

@@ -1,0 +1,103 @@
+"""`docker dso secret edit`: a value in the user's editor, in a file that is memory."""
+
+from __future__ import annotations
+
+import os
+
+from dso.cli.output import note, warn
+from dso.errors import EditorError
+from dso.secret import SecretValue
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from types import FrameType
+    from typing import NoReturn
+
+_DEFAULT_EDITOR = "vi"
+# What keeps Vim from writing copies elsewhere: swap file, registers, backup, undo file.
+_VIM_OPTIONS = ("-n", "-i", "NONE", "-c", "set nobackup nowritebackup noundofile")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Edit one secret; nothing is stored if the value stays as it was or the editor fails."""
+    from dso.vault.names import parse_name
+    from dso.vault.store import Vault, check_value
+    from dso.vault.unlock import Unlock
+
+    name = parse_name(args.ref)
+    unlock = Unlock()  # one for both, so that a passphrase is asked for once
+    before = Vault.open(unlock=unlock)
+    old, known_version = before.get(name), before.versions(name)[0]
+    new = edit(old, name.rpartition("/")[2], keep_newline=args.raw)
+    if new == old:
+        note(f"{name}: unchanged")
+        return 0
+    check_value(name, new)
+    with Vault.edit(unlock=unlock) as vault:
+        found_version = vault.versions(name)[0] if vault.has(name) else 0
+        number = vault.set(name, new)
+    if found_version != known_version:
+        warn(f"{name} was changed by somebody else meanwhile; `docker dso secret history {name}` has their version")
+    note(f"{name}: stored version {number}")
+    return 0
+
+
+def edit(value: SecretValue, file_name: str, *, keep_newline: bool) -> SecretValue:
+    """What the user makes of a value in $VISUAL or $EDITOR.
+
+    Many editors end the last line of a file whether it was ended or not; a newline that was not
+    there before is dropped again unless `keep_newline`.
+
+    Raises:
+        EditorError: the editor failed, or left no file.
+        NoMemoryFileError: there is no place in memory to put the file.
+    """
+    from signal import SIGHUP, SIGTERM, signal
+
+    from dso.system.files import write_new
+    from dso.system.memory import private_memory_directory
+
+    for number in (SIGTERM, SIGHUP):
+        signal(number, _leave)  # so that the directory is wiped
+    with private_memory_directory() as directory:
+        path = f"{directory}/{file_name}"
+        try:
+            write_new(path, value.reveal())
+        except OSError as error:
+            raise EditorError(f"cannot write to {directory}: {error.strerror}") from error
+        _run_editor(path)
+        try:
+            with open(path, "rb") as stream:
+                edited = stream.read()
+        except OSError as error:
+            raise EditorError(f"the editor left no file: {error.strerror}", hint="nothing was changed") from error
+    if not keep_newline and not value.reveal().endswith(b"\n"):
+        edited = edited.removesuffix(b"\n")
+    return SecretValue(edited)
+
+
+def _run_editor(path: str) -> None:
+    from dso.system.proc import attach
+
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or _DEFAULT_EDITOR
+    # As git does it: the variable may hold arguments and quotes, so the shell reads it.
+    code = attach(["/bin/sh", "-c", f'{editor} "$@"', editor, *_options(editor), path])
+    if code != 0:
+        raise EditorError(
+            f"the editor ({editor}) ended with exit code {code}",
+            hint="nothing was changed; VISUAL or EDITOR names the editor",
+        )
+
+
+def _options(editor: str) -> tuple[str, ...]:
+    """Options for Vim, which is also what `vi` often is."""
+    for directory in os.environ.get("PATH", "").split(":"):
+        found = os.path.join(directory, editor)  # an absolute path stays as it is
+        if os.access(found, os.X_OK):
+            return _VIM_OPTIONS if os.path.basename(os.path.realpath(found)).startswith(("vim", "nvim")) else ()
+    return ()
+
+
+def _leave(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
