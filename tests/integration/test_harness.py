@@ -279,7 +279,7 @@ def test_raw_disk_shows_what_was_deleted_from_it(engine: Engine, images: Images,
         disk.engine.docker("run", "-d", *flags, images.busybox, "sleep", "infinity")
         disk.engine.docker("exec", "-i", "box", "sh", "-c", "cat >/ram/file", input=in_ram.value)
         disk.engine.docker("rm", "-f", "box")
-        with open(os.path.join(disk.tmp, "file"), "wb") as file:
+        with open(os.path.join(disk.tmp, "file"), "wb", buffering=0) as file:
             file.write(removed.value)
             os.fsync(file.fileno())
         os.unlink(file.name)
