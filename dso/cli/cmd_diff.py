@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from dso.cli.invocation import Invocation
     from dso.cli.stack import Stack
+    from dso.delivery.engine import Engine
 
 PARTS = ("environment", "files")
 
@@ -60,10 +61,7 @@ def run(invocation: Invocation) -> int:
     invocation.words = [word for word in invocation.words if word != "--exit-code"]
     call = ComposeCall(invocation, "up")
     stack = call.read_stack()
-    containers = Engine.from_docker_args(call.docker_args).containers(
-        labels=[f"com.docker.compose.project={stack.project}", "com.docker.compose.oneoff=False"]
-    )
-    changes = compare(stack, [container["Labels"] for container in containers])
+    changes = compare_with_running(Engine.from_docker_args(call.docker_args), stack)
     if call.options.format == "json":
         print_json([change._asdict() for change in changes])
     elif changes:
@@ -74,6 +72,12 @@ def run(invocation: Invocation) -> int:
     else:
         note(f"project {stack.project}: the running stack has the secrets of the vault")
     return DifferenceFound.code if changes and use_exit_code else 0
+
+
+def compare_with_running(engine: Engine, stack: Stack) -> list[Change]:
+    """What differs between a resolved stack and its containers, running or not."""
+    labels = [f"com.docker.compose.project={stack.project}", "com.docker.compose.oneoff=False"]
+    return compare(stack, [container["Labels"] for container in engine.containers(labels)])
 
 
 def compare(stack: Stack, running: Sequence[Mapping[str, str]]) -> list[Change]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dso.cli.stack import Stack
     from dso.compose.model import Model
     from dso.config.mode import Mode
+    from dso.delivery.engine import Engine
 
 UP_FLAGS = frozenset({"--mode", "-c", "--config", "--debug", "--dry-run", "--format"})
 
@@ -187,9 +188,20 @@ class ComposeCall:
                     engine, stack.project, stack.volumes(), vault_id=stack.vault_id, mac_key=stack.mac_key.reveal()
                 )
                 self.trace(f"delivered file secrets in {engine.requests} Engine requests")
+            if self.command.name == "restart":
+                self._note_unapplied(engine, stack)
             code = attach([*self.docker, "compose", *self.command.words(*flags)], stdin=self._rewound_stdin())
         self.clean_up(stack.project, vault_id=stack.vault_id)
         return code
+
+    def _note_unapplied(self, engine: Engine, stack: Stack) -> None:
+        """`restart` keeps containers as they are: files are new, variables are not."""
+        from dso.cli.cmd_diff import compare_with_running
+
+        for change in compare_with_running(engine, stack):
+            if change.environment and change.change == "re-create":
+                names = ", ".join(change.environment)
+                warn(f"{change.service}: a restart keeps the old {names}; `docker dso up` gives it the new one")
 
     def clean_up(self, project: str | None, *, vault_id: str | None = None, remove_volumes: bool = False) -> None:
         """Remove the project's keeper if nothing of it runs, and keepers others have left behind."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from dso.cli.invocation import Invocation, parse_invocation
+from dso.cli.invocation import GLOBAL_FLAGS, Invocation, parse_invocation
 from dso.cli.output import print_error
 from dso.errors import ComposeFailedError, DsoError
 
@@ -54,22 +54,30 @@ def _run(invocation: Invocation) -> int:
 
     from dso.cli.parser import build_parser
 
-    if invocation.command == "help":
+    if invocation.command == "help" and not invocation.words:
         build_parser().print_help()
         return 0
-    parser = build_parser(only=invocation.command)
+    command, words = invocation.command, _take_global_flags(invocation)
+    if command == "help":
+        command, words = words[0], ["--help"]
+    parser = build_parser(only=command)
     options = invocation.options
     namespace = argparse.Namespace(
         docker_args=invocation.docker_args, debug=options.debug, mode=options.mode, config=options.config
     )
-    args = parser.parse_args([invocation.command, *_without_debug(invocation)], namespace)
+    args = parser.parse_args([command, *words], namespace)
     return int(args.run(args))
 
 
-def _without_debug(invocation: Invocation) -> list[str]:
-    if "--debug" in invocation.words:
-        invocation.options.debug = True
-    return [word for word in invocation.words if word != "--debug"]
+def _take_global_flags(invocation: Invocation) -> list[str]:
+    """Take the flags every command knows out of the command's words, and return the others."""
+    words, index, others = invocation.words, 0, []
+    while index < len(words) and words[index] != "--":
+        taken = invocation.options.take(words, index, accepted=GLOBAL_FLAGS)
+        if not taken:
+            others.append(words[index])
+        index += taken or 1
+    return others + words[index:]
 
 
 def _ignore_interrupts() -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 
+from dso.system.files import read_file
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +30,8 @@ def file_flags(command: ComposeCommand, environment: Mapping[str, str] = os.envi
     """The `-f` flags that say what Compose finds by itself; none when the user gives some already.
 
     Raises:
-        EnvFileError: a `.env` file that may set COMPOSE_FILE cannot be read.
+        EnvFileError: a `.env` file that may set COMPOSE_FILE is malformed.
+        FileAccessError: it cannot be read.
     """
     if command.global_values("-f", "--file"):
         return []
@@ -66,13 +69,17 @@ def _env_file_values(command: ComposeCommand, directory: str, environment: Mappi
         default = os.path.join(directory, ".env")
         files = [default] if os.path.isfile(default) else []
     values: dict[str, str] = {}
-    for path in files:
-        with open(path, "rb") as stream:
-            content = stream.read()
-        if b"COMPOSE_" in content:  # most files set none: not worth a parse
-            from dso.config.dotenv import parse
 
-            values.update(parse(content.decode("utf-8", "replace"), lookup=environment.get, source=path))
+    def lookup(name: str) -> str | None:
+        found = environment.get(name)
+        return values.get(name) if found is None else found
+
+    for path in files:
+        content = read_file(path, "the env file")
+        if b"COMPOSE_" in content:  # most files set none: not worth a parse
+            from dso.config.dotenv import decode, parse
+
+            values.update(parse(decode(content), lookup=lookup, source=path))
     return values
 
 
