@@ -72,6 +72,8 @@ class Reader:
 
     def read_response(self, method: str, max_body: int) -> Response:
         """One answer, bodies of at most max_body bytes; WireError, OSError or TimeoutError."""
+        if not self._buffer and not self._fill():
+            raise WireError("the connection was closed", early=True)
         status = 100
         headers: dict[str, str] = {}
         while status < 200:  # noqa: PLR2004  # informational answers precede the real one
@@ -112,9 +114,10 @@ class Reader:
         return bytes(body)
 
     def _read_rest(self, max_body: int) -> bytes:
-        while self._fill():
-            if len(self._buffer) > max_body:
-                raise WireError(f"the answer is larger than {max_body} bytes")
+        while len(self._buffer) <= max_body and self._fill():
+            pass
+        if len(self._buffer) > max_body:
+            raise WireError("the answer is too large")
         body = bytes(self._buffer)
         self._buffer.clear()
         return body
@@ -133,7 +136,7 @@ class Reader:
             if len(self._buffer) > MAX_HEAD:
                 raise WireError("the answer's header is too large")
             if not self._fill():
-                raise WireError("the connection was closed", early=not self._buffer)
+                raise WireError("the connection was closed in the middle of an answer")
         taken = bytes(self._buffer[:end])
         del self._buffer[: end + len(mark)]
         return taken

@@ -1,0 +1,71 @@
+"""Our tar archives against Python's tarfile."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dso.delivery.archive import BLOCK, Archive, read_files
+
+CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0/")
+NAMES = st.text(CHARACTERS, min_size=1, max_size=150).filter(lambda name: name not in (".", ".."))
+NUMBERS = st.integers(0, 2**32 - 1)
+
+
+@given(NAMES, st.binary(max_size=2000), NUMBERS, NUMBERS, st.integers(0, 0o7777))
+def test_every_name_content_owner_and_mode_survives(name: str, content: bytes, uid: int, gid: int, mode: int) -> None:
+    archive = Archive(1_700_000_000)
+    archive.add_file(name, content, uid=uid, gid=gid, mode=mode)
+    with tarfile.open(fileobj=io.BytesIO(archive.finish())) as tar:
+        (member,) = tar.getmembers()
+        assert member.isreg()
+        assert (member.name, member.uid, member.gid, member.mode) == (name, uid, gid, mode)
+        assert member.mtime == 1_700_000_000
+        stream = tar.extractfile(member)
+        assert stream is not None
+        assert stream.read() == content
+
+
+def test_entries_keep_their_order_and_repetitions() -> None:
+    archive = Archive(0)
+    archive.add_file("a", b"1")
+    archive.add_directory("d/e")
+    archive.add_file("d/e/f", b"2" * BLOCK)
+    archive.add_file("a", b"3")
+    data = archive.finish()
+    assert len(data) % BLOCK == 0
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        assert [(member.name, member.isdir(), member.mode) for member in tar] == [
+            ("a", False, 0o444),
+            ("d/e", True, 0o755),
+            ("d/e/f", False, 0o444),
+            ("a", False, 0o444),
+        ]
+    assert list(read_files(data)) == [("a", b"1"), ("d/e/f", b"2" * BLOCK), ("a", b"3")]
+
+
+@pytest.mark.parametrize("kind", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
+def test_files_of_archives_by_others_are_read(kind: int) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=kind) as tar:
+        member = tarfile.TarInfo("@manifest")
+        member.size = 3
+        member.pax_headers = {"SCHILY.xattr.user.x": "y"}
+        tar.addfile(member, io.BytesIO(b"abc"))
+    assert list(read_files(buffer.getvalue())) == [("@manifest", b"abc")]
+
+
+def test_cut_off_archive_is_an_error() -> None:
+    archive = Archive(0)
+    archive.add_file("a", bytes(5000))
+    with pytest.raises(ValueError, match="cut off"):
+        list(read_files(archive.finish()[:2048]))
+
+
+def test_what_is_no_archive_is_an_error() -> None:
+    with pytest.raises(ValueError):
+        list(read_files(b"x" * 1024))

@@ -1,0 +1,135 @@
+"""Locks between commands, in real processes."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dso.delivery import locks
+from dso.errors import FileAccessError
+from tests.support.process import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ENGINE = "unix:///var/run/docker.sock"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    return tmp_path
+
+
+def test_project_in_use_cannot_be_taken_over() -> None:
+    with locks.use(ENGINE, "shop"), locks.use(ENGINE, "shop"):
+        assert locks.take_over(ENGINE, "shop") is None
+    taken = locks.take_over(ENGINE, "shop")
+    assert taken is not None
+    assert locks.take_over(ENGINE, "shop") is None
+    taken.release()
+    taken.release()
+    locks.use(ENGINE, "shop").release()
+
+
+def test_projects_and_engines_have_locks_of_their_own() -> None:
+    with locks.use(ENGINE, "shop"):
+        for engine, project in ((ENGINE, "other"), ("context:prod\0", "shop")):
+            taken = locks.take_over(engine, project)
+            assert taken is not None
+            taken.release()
+
+
+def test_delivery_does_not_wait_for_use() -> None:
+    with locks.use(ENGINE, "shop"), locks.deliver(ENGINE, "shop"):
+        pass
+
+
+HOLDER = f"""
+import sys
+from dso.delivery import locks
+lock = locks.{{}}({ENGINE!r}, "shop")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def hold(function: str) -> subprocess.Popen[str]:
+    """A process that holds a lock until its input ends."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", HOLDER.format(function)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "held\n"
+    return child
+
+
+def test_killed_process_gives_its_locks_back() -> None:
+    with hold("use") as child:
+        assert locks.take_over(ENGINE, "shop") is None
+        child.kill()
+        child.wait()
+        taken = locks.take_over(ENGINE, "shop")
+        assert taken is not None
+        taken.release()
+
+
+def test_child_that_inherited_the_lock_keeps_it() -> None:
+    with locks.use(ENGINE, "shop") as lock:
+        os.set_inheritable(lock.descriptor, True)
+        child = subprocess.Popen(["cat"], stdin=subprocess.PIPE, close_fds=False)
+    assert locks.take_over(ENGINE, "shop") is None
+    child.communicate()
+    taken = locks.take_over(ENGINE, "shop")
+    assert taken is not None
+    taken.release()
+
+
+def test_delivery_waits_for_the_one_under_way() -> None:
+    with hold("deliver") as first:
+        second = subprocess.Popen(
+            [sys.executable, "-c", HOLDER.format("deliver")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+        with pytest.raises(subprocess.TimeoutExpired):
+            second.wait(0.5)
+        first.communicate()
+        out, _ = second.communicate(timeout=30)
+        assert out == "held\n"
+
+
+def test_lock_files_are_private(home: Path) -> None:
+    with locks.use(ENGINE, "shop"):
+        (path,) = (home / ".dso" / "locks").iterdir()
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+        assert stat.S_IMODE(path.parent.parent.stat().st_mode) == 0o700
+        assert path.stat().st_size == 0
+
+
+def test_runtime_directory_serves_where_home_cannot(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / ".dso").touch()
+    runtime = home / "run"
+    runtime.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    with locks.use(ENGINE, "shop"):
+        assert list((runtime / "dso").iterdir())
+
+
+def test_no_place_for_locks_is_an_error(home: Path) -> None:
+    (home / ".dso").touch()
+    with pytest.raises(FileAccessError, match="lock files"):
+        locks.use(ENGINE, "shop")
