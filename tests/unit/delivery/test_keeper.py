@@ -1,0 +1,219 @@
+"""Acting on an Engine that refuses things a real one seldom refuses."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dso.delivery import keeper
+from dso.delivery.archive import read_files
+from dso.delivery.plan import SecretFile, ServiceVolume
+from dso.delivery.wire import Response
+from dso.errors import EngineError, EngineUnsupportedError
+from dso.secret import SecretValue
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+KEY = b"k" * 32
+EINVAL = (
+    "error while mounting volume '/var/lib/docker/volumes/shop_dso/_data': failed to mount local volume: "
+    "mount tmpfs:/var/lib/docker/volumes/shop_dso/_data, flags: 0xe, data: size=64m,mode=0755,noswap: invalid argument"
+)
+
+
+def refusal(status: int, message: str) -> Response:
+    return Response(status, {}, json.dumps({"message": message}).encode())
+
+
+class FakeEngine:
+    """Records calls; `refuse_start` and the others say what goes wrong."""
+
+    identity = "fake"
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.created: list[Mapping[str, Any]] = []
+        self.written: list[tuple[str, bytes]] = []
+        self.has_image = True
+        self.architecture = "amd64"
+        self.refuse_start = ""  # message, for configurations whose mounts have the option noswap
+        self.refuse_every_start = ""
+        self.refuse_exec = False
+        self.manifest: bytes | None = None
+
+    def containers(self, labels: Sequence[str] = (), statuses: Sequence[str] = ()) -> list[dict[str, Any]]:
+        if not self.written:
+            return []
+        mounts = [{"Destination": "/run/dso"}, {"Destination": "/run/dso/api"}]
+        labels_of_it = self.created[-1]["Labels"]
+        return [{"Id": "k1", "Labels": labels_of_it, "State": "running", "Created": 0, "Mounts": mounts}]
+
+    def volumes(self, **filters: Sequence[str]) -> list[dict[str, Any]]:
+        return []
+
+    def get_archive(self, container_id: str, path: str) -> bytes | None:
+        return self.manifest
+
+    def create_container(self, name: str, configuration: Mapping[str, Any]) -> Response:
+        if not self.has_image:
+            return refusal(404, "No such image: dso/keeper:1")
+        self.created.append(configuration)
+        return Response(201, {}, json.dumps({"Id": f"k{len(self.created)}"}).encode())
+
+    def start_container(self, container_id: str) -> Response:
+        options = self.created[-1]["HostConfig"]["Mounts"][0]["VolumeOptions"]["DriverConfig"]["Options"]["o"]
+        message = self.refuse_every_start or (self.refuse_start if "noswap" in options else "")
+        return refusal(500, message) if message else Response(204, {}, b"")
+
+    def remove_container(self, container_id: str) -> None:
+        self.calls.append(("remove", container_id))
+
+    def remove_volume(self, name: str) -> bool:
+        self.calls.append(("remove volume", name))
+        return True
+
+    def put_archive(self, container_id: str, directory: str, archive: bytes) -> None:
+        self.written.append((container_id, archive))
+
+    def execute(self, container_id: str, command: Sequence[str]) -> None:
+        self.calls.append(("exec", container_id, *command))
+        if self.refuse_exec:
+            raise EngineError("exec is forbidden here")
+
+    def import_image(self, repository: str, tag: str, archive: bytes, changes: Sequence[str]) -> None:
+        self.calls.append(("import", repository, tag, *changes))
+        self.has_image = True
+
+    def version(self) -> dict[str, Any]:
+        return {"Arch": self.architecture}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+def deliver(engine: FakeEngine, *names: str) -> None:
+    files = tuple(SecretFile(name, SecretValue(b"value of " + name.encode()), 0, 0, 0o444) for name in names)
+    keeper.deliver(engine, "shop", [ServiceVolume("api", files)], vault_id="v", mac_key=KEY)  # type: ignore[arg-type]
+
+
+def options(configuration: Mapping[str, Any]) -> set[str]:
+    mounts = configuration["HostConfig"]["Mounts"]
+    return {mount["VolumeOptions"]["DriverConfig"]["Options"]["o"] for mount in mounts}
+
+
+def test_noswap_is_used_where_the_kernel_has_it(engine: FakeEngine) -> None:
+    deliver(engine, "x")
+    assert [options(made) for made in engine.created] == [{"size=64m,mode=0755,nodev,nosuid,noexec,noswap"}]
+    assert engine.calls == []
+
+
+def test_kernel_without_noswap_gets_volumes_without_it(engine: FakeEngine) -> None:
+    engine.refuse_start = EINVAL
+    deliver(engine, "x")
+    assert [options(made) for made in engine.created][1:] == [{"size=64m,mode=0755,nodev,nosuid,noexec"}]
+    assert engine.calls == [("remove", "k1"), ("remove volume", "shop_dso"), ("remove volume", "shop_dso_api")]
+    assert [container for container, _ in engine.written] == ["k2"]
+
+
+def test_keeper_that_cannot_start_is_not_left_behind(engine: FakeEngine) -> None:
+    engine.refuse_every_start = "no space left on device"
+    with pytest.raises(EngineError, match="no space left on device"):
+        deliver(engine, "x")
+    assert ("remove", "k1") in engine.calls
+    assert len(engine.created) == 1
+    assert engine.written == []
+
+
+def test_invalid_argument_that_noswap_is_not_to_blame_for_is_reported(engine: FakeEngine) -> None:
+    engine.refuse_every_start = EINVAL
+    with pytest.raises(EngineError, match="invalid argument"):
+        deliver(engine, "x")
+    assert len(engine.created) == 2
+    assert engine.written == []
+
+
+def test_image_is_imported_when_it_is_missing(engine: FakeEngine) -> None:
+    engine.has_image = False
+    deliver(engine, "x")
+    assert engine.calls == [("import", "dso/keeper", "1", 'ENTRYPOINT ["/pause"]')]
+    assert len(engine.created) == 1
+
+
+def test_engine_of_another_architecture_is_refused(engine: FakeEngine) -> None:
+    engine.has_image = False
+    engine.architecture = "riscv64"
+    with pytest.raises(EngineUnsupportedError, match="riscv64"):
+        deliver(engine, "x")
+
+
+@pytest.mark.parametrize("refuse", [False, True])
+def test_removed_file_is_emptied_even_where_exec_is_forbidden(refuse: bool, engine: FakeEngine) -> None:
+    deliver(engine, "kept", "gone")
+    engine.manifest = _last_manifest(engine)
+    engine.refuse_exec = refuse
+    deliver(engine, "kept")
+    files = dict(read_files(engine.written[-1][1]))
+    assert files["api/gone"] == b""
+    assert "api/kept" not in files
+    assert ("exec", "k1", "/pause", "/run/dso/api/gone") in engine.calls
+
+
+def _last_manifest(engine: FakeEngine) -> bytes:
+    """The manifest as GET /containers/ID/archive shows it."""
+    from dso.delivery.archive import Archive
+
+    archive = Archive(0)
+    archive.add_file(
+        "@manifest", [content for name, content in read_files(engine.written[-1][1]) if name[0] == "@"][-1]
+    )
+    return archive.finish()
+
+
+def test_manifest_comes_first_in_doubt_and_last_as_it_then_is(engine: FakeEngine) -> None:
+    deliver(engine, "a", "b")
+    entries = list(read_files(engine.written[-1][1]))
+    assert [name for name, _ in entries] == ["@manifest", "api/a", "api/b", "@manifest"]
+    before, after = (json.loads(content)["services"]["api"] for name, content in entries if name == "@manifest")
+    assert [state[0] for state in before.values()] == ["", ""]
+    assert all(len(state[0]) == 32 for state in after.values())
+
+
+def test_files_in_directories_get_them_once(engine: FakeEngine) -> None:
+    deliver(engine, "a/b/c", "a/d")
+    import io
+    import tarfile
+
+    with tarfile.open(fileobj=io.BytesIO(engine.written[-1][1])) as tar:
+        assert [(m.name, m.mode) for m in tar if m.isdir()] == [("api/a", 0o755), ("api/a/b", 0o755)]
+
+
+def test_damaged_manifest_counts_as_lost(engine: FakeEngine) -> None:
+    deliver(engine, "a")
+    engine.manifest = b"no archive at all" * 100
+    deliver(engine, "a")
+    assert len(engine.written) == 2
+
+
+def test_keeper_has_no_privileges_and_no_compose_label(engine: FakeEngine) -> None:
+    deliver(engine, "a")
+    (configuration,) = engine.created
+    assert not [label for label in configuration["Labels"] if label.startswith("com.docker.compose")]
+    host = configuration["HostConfig"]
+    assert (host["NetworkMode"], host["ReadonlyRootfs"], host["CapDrop"]) == ("none", True, ["ALL"])
+    assert host["SecurityOpt"] == ["no-new-privileges"]
+    assert b"value of" not in json.dumps(configuration).encode()
+
+
+def test_nothing_wanted_asks_the_engine_nothing(engine: FakeEngine) -> None:
+    keeper.deliver(None, "shop", [], vault_id="v", mac_key=KEY)  # type: ignore[arg-type]
