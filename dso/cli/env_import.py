@@ -8,6 +8,7 @@ import sys
 from dso.cli.output import note
 from dso.errors import EnvFileError, FileAccessError, SecretExistsError, UsageError
 from dso.secret import ENV_SCHEME, MAX_REFERENCE_BYTES, SecretValue, is_segment
+from dso.vault.fields import WHOLE_VALUE, is_object
 from dso.vault.names import GLOBAL_NAMESPACE
 
 TYPE_CHECKING = False
@@ -93,7 +94,8 @@ def run(args: argparse.Namespace) -> int:
                 if action in (_NEW, _CHANGED):
                     vault.set(f"{args.namespace}/{name}", values[name])
     plan.update(dict.fromkeys(skipped, _SKIPPED))
-    _report(args, plan, last, source)
+    objects = frozenset(name for name, value in values.items() if is_object(value))
+    _report(args, plan, last, objects, source)
     return 0
 
 
@@ -211,7 +213,9 @@ def _plan(vault: Vault, args: argparse.Namespace, values: dict[str, SecretValue]
     return plan
 
 
-def _report(args: argparse.Namespace, plan: dict[str, str], last: dict[str, Entry], source: str) -> None:
+def _report(
+    args: argparse.Namespace, plan: dict[str, str], last: dict[str, Entry], objects: frozenset[str], source: str
+) -> None:
     from dso.cli.output import print_table
 
     counts = ", ".join(
@@ -235,7 +239,9 @@ def _report(args: argparse.Namespace, plan: dict[str, str], last: dict[str, Entr
     note("write this into compose.yaml, under the `environment:` of the services that need it:")
     for name, action in plan.items():
         if action != _SKIPPED:
-            print(f"{_yaml_key(name)}: {ENV_SCHEME}{args.namespace}/{name}")
+            # without a field, a JSON object would be taken for a set of them
+            field = f"#{WHOLE_VALUE}" if name in objects else ""
+            print(f"{_yaml_key(name)}: {ENV_SCHEME}{args.namespace}/{name}{field}")
 
 
 def _warn_of_plaintext(file: str) -> None:

@@ -40,10 +40,9 @@ def file_flags(command: ComposeCommand, environment: Mapping[str, str] = os.envi
     return [word for path in found for word in ("-f", path)]
 
 
-def reads_stdin(command: ComposeCommand, environment: Mapping[str, str] = os.environ) -> bool:
+def reads_stdin(command: ComposeCommand) -> bool:
     """Whether one of the Compose files is standard input (`-f -`)."""
-    given = command.global_values("-f", "--file")
-    return STDIN in (given or _from_variable(command, _working_directory(command), environment))
+    return STDIN in command.global_values("-f", "--file")
 
 
 def _working_directory(command: ComposeCommand) -> str:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dso.errors import SecretFieldError
 from dso.secret import SecretValue
 
-WHOLE_VALUE = "value"  # the one field that a plain value has
+WHOLE_VALUE = "value"  # the field that every value has
 
 
 def field_of(value: SecretValue, field: str | None, *, name: str, as_file: bool) -> SecretValue:
     """What a reference to a secret yields.
 
     With a field it is that member of the JSON object: a string as it is, a number with the digits
-    it was written with, `true` or `false`, an object or array as compact JSON. A value that is no
-    JSON object has the one field `value`, itself. Without a field, a file gets the bytes untouched; a
+    it was written with, `true` or `false`, an object or array as compact JSON. The field `value` is
+    the whole text of a value that has no member of that name. Without a field, a file gets the bytes untouched; a
     variable gets the member of an object with exactly one, and anything else untouched.
 
     Args:
@@ -28,8 +28,10 @@ def field_of(value: SecretValue, field: str | None, *, name: str, as_file: bool)
     if field is None and as_file:
         return value
     members = _members(value)
+    if field == WHOLE_VALUE and WHOLE_VALUE not in (members or ()):
+        return value
     if members is None:
-        if field is None or field == WHOLE_VALUE:
+        if field is None:
             return value
         raise SecretFieldError(
             f"{name} has no field {field!r}: its value is no JSON object", hint=f"leave out #{field} to get the value"
@@ -40,7 +42,7 @@ def field_of(value: SecretValue, field: str | None, *, name: str, as_file: bool)
         if len(members) > 1:
             raise SecretFieldError(
                 f"{name} has several fields ({', '.join(map(_shown, members))}) and the reference picks none",
-                hint=f"write dso://{name}#FIELD, or dsofile://{name} for the whole as a file",
+                hint=f"write dso://{name}#FIELD for one, dso://{name}#{WHOLE_VALUE} or dsofile://{name} for the whole",
             )
         field = next(iter(members))
     if field not in members:
@@ -48,6 +50,11 @@ def field_of(value: SecretValue, field: str | None, *, name: str, as_file: bool)
             f"{name} has no field {field!r}", hint=f"it has: {', '.join(map(_shown, members)) or 'none'}"
         )
     return SecretValue(_text_of(members[field], field, name))
+
+
+def is_object(value: SecretValue) -> bool:
+    """Whether a value is a JSON object, which has fields."""
+    return _members(value) is not None
 
 
 def _members(value: SecretValue) -> dict[str, object] | None:

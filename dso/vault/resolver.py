@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dso.errors import SecretNotFoundError
 from dso.vault.fields import field_of
-from dso.vault.names import nearest
+from dso.vault.names import GLOBAL_NAMESPACE, nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     from dso.secret import SecretRef, SecretValue
     from dso.vault.store import Vault
-
-GLOBAL_NAMESPACE = "global"
 
 
 class LocalResolver:

@@ -40,8 +40,8 @@ def test_parent_directories_are_searched(monkeypatch):
 def test_given_files_and_stdin_are_left_alone():
     touch("compose.yaml")
     assert found(("-f", "other.yaml")) == []
-    assert reads_stdin(ComposeCommand("up", ("-f", "-"), (), ()), {})
-    assert not reads_stdin(ComposeCommand("up", (), (), ()), {})
+    assert reads_stdin(ComposeCommand("up", ("-f", "-"), (), ()))
+    assert not reads_stdin(ComposeCommand("up", (), (), ()))
 
 
 def test_compose_file_variable_with_its_separator():
