@@ -41,22 +41,19 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Create the directory, the key and the vault; what exists stays as it is."""
-    from dso.vault.edit import lock_vault
+    from dso.vault.edit import VaultLock
     from dso.vault.store import vault_path
 
     _say_whose_home()
     path = vault_path()
     _make_directory(os.path.dirname(path))
-    lock = lock_vault(path)
-    try:
+    with VaultLock(path):
         if os.path.lexists(path):
             _report_existing(path, wants_passphrase=args.passphrase)
         elif args.passphrase:
             _create_with_passphrase(path)
         else:
             _create_with_key(path)
-    finally:
-        lock.__exit__(None, None, None)
     return 0
 
 

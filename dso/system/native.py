@@ -10,21 +10,11 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import ModuleType
 
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
     from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
-
-
-def _keep_packed(_package: str) -> None:
-    """Not frozen: the libraries lie where Python looks."""
-
-
-# In a frozen binary native libraries are unpacked when first needed; the launcher puts the function
-# that does it here, since nothing in this layer may know how the binary is packed.
-extract: Callable[[str], None] = _keep_packed
 
 
 def aesgcm() -> type[AESGCM]:
@@ -80,7 +70,6 @@ def blake2b_256(data: bytes, key: bytes = b"") -> bytes:
 
 
 def _openssl() -> ModuleType:
-    extract("cryptography")
     from cryptography.hazmat.bindings._rust import openssl
 
     module: ModuleType = openssl

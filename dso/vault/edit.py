@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from dso.secret import SecretValue
-    from dso.system.files import FileLock
     from dso.vault.format import Header
     from dso.vault.unlock import Unlock
 
@@ -115,13 +114,13 @@ class Editing:
     def __init__(self, path: str, unlock: Unlock) -> None:
         self._path = path
         self._unlock = unlock
-        self._lock: FileLock | None = None
+        self._lock = VaultLock(path)
         self._vault: EditableVault | None = None
 
     def __enter__(self) -> EditableVault:
         _, header = read_vault_file(self._path)
         self._unlock.data_key(header, self._path)  # asks now, and remembers what it was told
-        self._lock = lock_vault(self._path)
+        self._lock.__enter__()
         try:
             data, header = read_vault_file(self._path)
             data_key = self._unlock.data_key(header, self._path)
@@ -136,7 +135,6 @@ class Editing:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._vault is not None  # noqa: S101  # __enter__ was there before
-        assert self._lock is not None  # noqa: S101
         try:
             if kind is None and self._vault.changed:
                 write_vault(self._vault)
@@ -145,26 +143,36 @@ class Editing:
             self._vault = None
 
 
-def lock_vault(path: str) -> FileLock:
-    """Take the lock that everybody who writes the vault at `path` holds; its `__exit__` gives it back.
+class VaultLock:
+    """`with VaultLock(path):` is what everybody who writes the vault at `path` does.
 
     Raises:
         VaultBusyError: others held it for a minute.
         VaultWriteError: the lock file cannot be opened.
     """
-    lock_path = os.path.join(os.path.dirname(path), "vault.lock")
-    lock = locked(lock_path, LOCK_TIMEOUT)
-    try:
-        lock.__enter__()
-    except TimeoutError as error:
-        raise VaultBusyError(
-            f"another docker-dso has been changing the vault for {LOCK_TIMEOUT:.0f} seconds",
-            hint=f"see who: `fuser {lock_path}`; nothing was changed, try again",
-        ) from error
-    except OSError as error:
-        raise VaultWriteError(f"cannot lock the vault with {lock_path}: {reason(error)}") from error
-    _leave_to_owner(lock_path)
-    return lock
+
+    __slots__ = ("_lock", "_path")
+
+    def __init__(self, path: str) -> None:
+        self._path = os.path.join(os.path.dirname(path), "vault.lock")
+        self._lock = locked(self._path, LOCK_TIMEOUT)
+
+    def __enter__(self) -> None:
+        try:
+            self._lock.__enter__()
+        except TimeoutError as error:
+            raise VaultBusyError(
+                f"another docker-dso has been changing the vault for {LOCK_TIMEOUT:.0f} seconds",
+                hint=f"see who: `fuser {self._path}`; nothing was changed, try again",
+            ) from error
+        except OSError as error:
+            raise VaultWriteError(f"cannot lock the vault with {self._path}: {reason(error)}") from error
+        _leave_to_owner(self._path)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.__exit__(kind, error, trace)
 
 
 def write_vault(vault: EditableVault) -> None:

@@ -6,15 +6,17 @@ import os
 import time
 
 from dso import paths
-from dso.errors import FileAccessError, FileExistsRefusedError, UsageError, VaultWriteError
+from dso.errors import FileAccessError, FileExistsRefusedError, UsageError, VaultWriteError, WrongKeyError
 from dso.system.files import reason, write_new
 from dso.vault.format import MAX_SLOTS, Header, build_header, encrypt
 from dso.vault.payload import build_payload
 from dso.vault.slots import (
     KEY_BYTES,
+    KEYFILE,
     PASSPHRASE,
     Slot,
     new_slot,
+    open_data_key,
     passphrase_key,
     private_key,
     public_key,
@@ -25,6 +27,7 @@ from dso.vault.unlock import read_passphrase_file
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from dso.vault.edit import EditableVault
+    from dso.vault.unlock import Unlock
 
 
 def create_vault(path: str, slot_type: str, secret: bytes) -> Header:
@@ -157,6 +160,31 @@ def remove_slot(vault: EditableVault, slot_id: str) -> None:
     vault.meta["slots"] = publics
     vault.header = Header(b"", vault.id, left)  # `rekey` builds the line
     rekey(vault)
+
+
+def refuse_known_key(header: Header, key: bytes) -> None:
+    """Raise UsageError if a key file's key opens the vault already."""
+    for slot in header.slots:
+        if slot.type == KEYFILE and open_data_key(slot, private_key(key, header.vault_id, slot), header.vault_id):
+            raise UsageError(f"that key opens the vault already (slot {slot.id})")
+
+
+def prove_other_slot(header: Header, slot_id: str, unlock: Unlock, path: str) -> None:
+    """Open the vault without one of its slots, so that its removal locks nobody out.
+
+    Raises:
+        UsageError: nothing at hand (nor a passphrase that is asked for) opens any other slot.
+    """
+    left = tuple(slot for slot in header.slots if slot.id != slot_id)
+    if not left:
+        return  # `remove_slot` refuses it
+    try:
+        unlock.data_key(Header(header.line, header.vault_id, left), path)
+    except WrongKeyError as error:
+        raise UsageError(
+            f"without slot {slot_id} no key at hand would open the vault",
+            hint=f"{error.hint}\n--force removes the slot all the same",
+        ) from error
 
 
 def _public_key(slot: Slot, vault_id: str, secret: bytes) -> bytes:

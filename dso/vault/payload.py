@@ -65,6 +65,26 @@ class Payload:
         for line in self._data[self._index_start : self._index_end].splitlines():
             yield self._read_line(line)
 
+    def verify(self) -> tuple[int, int]:
+        """(secrets, versions), after every one of them was read; raises VaultDamagedError if one makes no sense.
+
+        Beyond what reading checks: names are sorted and unique, versions descend, and the values
+        are as many and as long in all as they have to be.
+        """
+        secrets = versions_in_all = expected = 0
+        before = ""
+        for name, versions in self.entries():
+            numbers = [version.number for version in versions]
+            if name <= before or sorted(set(numbers), reverse=True) != numbers or numbers[-1] < 1:
+                raise _broken(name)
+            before = name
+            secrets += 1
+            versions_in_all += len(versions)
+            expected += sum(len(version.content) for version in versions)
+        if secrets != self.meta.get("count") or self._index_end + expected != len(self._data):
+            raise _broken("the number or the size of its secrets")
+        return secrets, versions_in_all
+
     def _read_line(self, line: bytes) -> tuple[str, list[Version]]:
         view = memoryview(self._data)
         try:

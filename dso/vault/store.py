@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MAX_SECRET_BYTES = 1 << 20
 KEPT_VERSIONS = 6  # the current one and five before it
-_MAX_FILE_BYTES = MAX_HEADER_BYTES + MAX_PLAINTEXT_BYTES + 64
+MAX_FILE_BYTES = MAX_HEADER_BYTES + MAX_PLAINTEXT_BYTES + 64
 
 
 class SecretInfo:
@@ -68,8 +68,12 @@ class Vault:
             FileAccessError: the file cannot be read.
         """
         path = vault_path(path)
-        unlock = unlock or Unlock()
         data, header = read_vault_file(path)
+        return cls.from_bytes(data, header, path, unlock or Unlock())
+
+    @classmethod
+    def from_bytes(cls, data: bytes, header: Header, path: str, unlock: Unlock) -> Vault:
+        """Decrypt the bytes of a vault file; `path` is where they are from. Raises as `open` does."""
         payload = Payload(decrypt(header, unlock.data_key(header, path), data, path))
         return cls(path, header, payload, unlock.slot_id)
 
@@ -129,6 +133,10 @@ class Vault:
         """The numbers of the kept versions, newest first; raises SecretNotFoundError."""
         return [version.number for version in self._versions(name)]
 
+    def verify(self) -> tuple[int, int]:
+        """Read every entry; returns how many secrets and versions there are. Raises VaultDamagedError."""
+        return self._payload.verify()
+
     def _find(self, name: str) -> Sequence[Version] | None:
         return self._payload.versions(name)
 
@@ -150,7 +158,7 @@ def read_vault_file(path: str) -> tuple[bytes, Header]:
     """The bytes of a vault file and its header, which is checked; see `Vault.open` for what it raises."""
     check_directory(os.path.dirname(path))
     try:
-        data = read_file(path, "the vault", _MAX_FILE_BYTES)
+        data = read_file(path, "the vault", MAX_FILE_BYTES)
     except FileAccessError as error:
         if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
             raise VaultNotFoundError(f"there is no vault at {path}", hint="create one with `docker dso init`") from None

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from dso.vault.format import Header
     from dso.vault.slots import Slot
 
+NEW_KEY_SUFFIX = ".new"  # of a key file that is just being replaced (dso.vault.masterkey)
+
 _MAX_SECRET_BYTES = 4096
 _ATTEMPTS = 3
 _OTHERS = 0o077
@@ -98,6 +100,8 @@ class Unlock:
             yield path, read_key_file(path)
         else:
             tried.append(f"{path} does not exist")
+        if os.path.lexists(path + NEW_KEY_SUFFIX):
+            yield path + NEW_KEY_SUFFIX, read_key_file(path + NEW_KEY_SUFFIX)
 
     def _try_passphrases(self, header: Header, tried: list[str]) -> bytes | None:
         slots = [slot for slot in header.slots if slot.type == PASSPHRASE]
