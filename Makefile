@@ -26,6 +26,7 @@ binaries: $(BINARIES) ## Freeze the binaries into dist/bin
 
 # PyInstaller keeps its cache and work files in .build and compresses nothing (see build/specs/common.py).
 dist/bin/%: build/specs/%.spec .venv/.ready $(SOURCES)
+	rm -rf .build/work
 	PYINSTALLER_CONFIG_DIR=.build/pyinstaller PYINSTALLER_ZLIB_COMPRESSION_LEVEL=0 PYTHONHASHSEED=0 \
 	    $(PYTHON) -m PyInstaller --noconfirm --log-level WARN --workpath .build/work --distpath dist/bin $<
 	@touch $@
@@ -56,6 +57,11 @@ test: $(BINARIES) ## Run all tests; installs and starts a Docker Engine where no
 .PHONY: demo
 demo: $(BINARIES) ## Show DSO at work, from nothing to nothing; prepares an Engine as `test` does
 	$(ON_ENGINE) demo/run.sh
+
+# `make bench OPTIONS="--rounds 5 --only startup"` is a trial; `--help` among OPTIONS says what there is.
+.PHONY: bench
+bench: $(BINARIES) ## Measure DSO beside its yardsticks and write docs/benchmarks.md; takes minutes
+	$(ON_ENGINE) $(PYTHON) -m tests.bench $(OPTIONS)
 
 .PHONY: clean
 clean: ## Remove everything that was built, and .venv

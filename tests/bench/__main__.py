@@ -1,0 +1,153 @@
+"""`make bench`: measure DSO beside its yardsticks and write docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from tests.bench import cases, goals, machine, report
+from tests.bench.measure import CommandFailedError, interleave
+from tests.support.engine import Engine, Images
+from tests.support.home import FROZEN
+from tests.support.process import ROOT, ChildFailedError, run
+from tests.support.project import Project
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.bench.measure import Series
+
+BUILD = os.path.join(ROOT, ".build", "bench")
+PAGE = os.path.join(ROOT, "docs", "benchmarks.md")
+STARTUP_ROUNDS = 60
+STACK_ROUNDS = 20
+
+
+class Options(NamedTuple):
+    """What the command line asks for."""
+
+    rounds: int | None
+    default_build: bool
+    parts: list[str]
+    output: str
+
+
+def main() -> int:
+    """Run it; returns an exit code. A missed goal is a finding, not a failure."""
+    options = _options()
+    scratch = tempfile.mkdtemp(prefix="dso-bench-")
+    try:
+        return _bench(options, scratch)
+    except (CommandFailedError, ChildFailedError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    finally:
+        shutil.rmtree(scratch)
+
+
+def _options() -> Options:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--rounds", type=int, help="measure everything so many times (a trial: other output)")
+    parser.add_argument("--no-default-build", action="store_true", help="leave out the build without tuning")
+    parser.add_argument("--only", choices=("startup", "stack"), help="measure one part (a trial: other output)")
+    given = parser.parse_args()
+    trial = given.rounds or given.no_default_build or given.only
+    return Options(
+        given.rounds,
+        not given.no_default_build,
+        [given.only] if given.only else ["startup", "stack"],
+        os.path.join(BUILD, "trial.md") if trial else PAGE,
+    )
+
+
+def _bench(options: Options, scratch: str) -> int:
+    tools = cases.find_tools()
+    default_build = _build_default() if options.default_build and "startup" in options.parts else None
+    series: dict[str, Series] = {}
+    rounds = []
+    disturbance = None
+    if "startup" in options.parts:
+        count = options.rounds or STARTUP_ROUNDS
+        rounds.append(f"{count} rounds of start-up")
+        measured = cases.startup_cases(scratch, tools, default_build)
+        activity = machine.Activity()
+        series |= {each.key: each for each in interleave(measured, count, _progress("start-up", count))}
+        disturbance = activity.share()
+    if "stack" in options.parts:
+        count = options.rounds or STACK_ROUNDS
+        rounds.append(f"{count} rounds of the stack")
+        series |= {each.key: each for each in _measure_stack(scratch, tools, count)}
+    date = time.strftime("%Y-%m-%d", time.gmtime())
+    _write(options.output, report.Run(date, ", ".join(rounds), machine.describe(tools), disturbance), series)
+    return 0
+
+
+def _measure_stack(scratch: str, tools: cases.Tools, rounds: int) -> list[Series]:
+    home = cases.home_with_secrets(os.path.join(scratch, "home-stack"), 100)
+    engine = Engine.of_the_tester()
+    home.env.update(engine.env)
+    suffix = os.path.basename(scratch).removeprefix("dso-bench-").lower().replace("_", "x")
+    plain, referring = (
+        Project(os.path.join(scratch, f"dsobench{kind}{suffix}"), home, engine) for kind in ("plain", "dso")
+    )
+    try:
+        print("starting two stacks", file=sys.stderr)
+        measured = cases.stack_cases(tools, plain, referring, Images().busybox)
+        before = plain.containers(), referring.containers(), referring.keepers()
+        series = interleave(measured, rounds, _progress("stack", rounds))
+        if before != (plain.containers(), referring.containers(), referring.keepers()):
+            raise CommandFailedError("`up` was to find nothing to change, but it did create containers")
+        return series
+    finally:
+        referring.dso("down", "-v", check=False)
+        plain.remove()
+        referring.remove()
+
+
+def _build_default() -> str:
+    """What PyInstaller makes of DSO without a spec: the comparison, built again when DSO changed."""
+    binary = os.path.join(BUILD, "docker-dso-default")
+    if os.path.exists(binary) and os.stat(binary).st_mtime >= os.stat(FROZEN).st_mtime:
+        return binary
+    print("building docker-dso without tuning", file=sys.stderr)
+    os.makedirs(BUILD, exist_ok=True)
+    places = ["--distpath", BUILD, "--specpath", BUILD, "--workpath", os.path.join(BUILD, "work")]
+    names = ["--name", os.path.basename(binary), "--paths", ROOT]
+    freeze = [sys.executable, "-m", "PyInstaller", "--onefile", "--noconfirm", "--log-level", "WARN"]
+    run([*freeze, *places, *names, os.path.join(ROOT, "dso", "entry", "docker_dso.py")], timeout=600)
+    return binary
+
+
+def _progress(what: str, rounds: int) -> Callable[[int], None]:
+    """A function that tells the user which round has ended; only the last one where no terminal is."""
+
+    def tell(number: int) -> None:
+        last = number == rounds
+        if last or sys.stderr.isatty():
+            print(f"\r{what}: round {max(number, 0)} of {rounds}", end="\n" * last, file=sys.stderr, flush=True)
+
+    return tell
+
+
+def _write(path: str, about: report.Run, series: dict[str, Series]) -> None:
+    results = goals.outcomes(series, goals.GOALS) + goals.up_outcome(series)
+    results.append(goals.size_outcome(os.stat(FROZEN).st_size))
+    others = goals.outcomes(series, goals.YARDSTICKS)
+    text = report.page(about, results, others, list(series.values()))
+    os.makedirs(BUILD, exist_ok=True)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+    with open(os.path.join(BUILD, "measurements.json"), "w", encoding="utf-8") as file:
+        json.dump(report.save(series), file)
+    print(text)
+    print(f"written to {os.path.relpath(path, ROOT)}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
