@@ -8,6 +8,7 @@ the reasons and what each of them is worth.
 from __future__ import annotations
 
 import os
+from importlib import import_module
 
 from PyInstaller.building.api import EXE, PYZ
 from PyInstaller.building.build_main import Analysis
@@ -79,16 +80,14 @@ def _compiled(name: str) -> str:
 
 
 def _base_library() -> Toc:
-    import importlib.util
-
     path = os.path.join(CONF["workpath"], "base_library.zip")
-    modules = [(name, importlib.util.find_spec(name).origin, "PYMODULE") for name in BASE_MODULES]
+    modules = [(name, import_module(name).__file__, "PYMODULE") for name in BASE_MODULES]
     create_base_library_zip(path, modules)
     return [(os.path.basename(path), path, "DATA")]
 
 
 def _eager(libraries: Toc) -> Toc:
-    """libpython and what it is linked with: the boot loader opens it from its directory."""
+    """What the boot loader itself opens, from its directory: libpython and what that is linked with."""
     python = get_python_library_path()
     needed = {os.path.basename(python), *(name for name, _ in get_imports(python))}
     return [entry for entry in libraries if os.path.basename(entry[0]) in needed]
@@ -97,7 +96,8 @@ def _eager(libraries: Toc) -> Toc:
 def _lazy(libraries: Toc, extensions: Toc) -> Toc:
     """All else, stripped, under the names `dso.entry.lazy` reads; a type the boot loader leaves alone."""
     eager = {entry[0] for entry in _eager(libraries)}
-    files = [("library/" + os.path.basename(name), path) for name, path, kind in libraries if kind == "BINARY" and name not in eager]
+    others = [entry for entry in libraries if entry[2] == "BINARY" and entry[0] not in eager]
+    files = [("library/" + os.path.basename(name), path) for name, path, _ in others]
     files += [("extension/" + _module_name(name), path) for name, path, _ in extensions]
     return [(name, process_collected_binary(path, name, use_strip=True), "PKG") for name, path in sorted(set(files))]
 

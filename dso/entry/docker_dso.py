@@ -1,37 +1,100 @@
-"""Start of `docker-dso`: answer Docker at once, else run the command line."""
+"""Start of `docker-dso`: answers Docker at once, else runs the command line."""
 
 import os
 import sys
 
 from dso.entry.metadata import answer_and_exit
 
-BROKEN_PIPE = 141  # 128 + SIGPIPE, as a shell sees `cat` end when nobody reads on
-INTERRUPTED = 130
-UNEXPECTED = 70
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+
+BROKEN_PIPE = 141  # 128 + SIGPIPE: how a shell sees `cat` end when nobody reads on
+INTERRUPTED = 130  # 128 + SIGINT
 
 
 def run() -> int:
-    """Run the command line; nothing it raises gets past this function."""
-    try:
-        from dso.cli.main import main
+    """Run the command line and return its exit code; no exception gets past this function.
 
-        return flush(main(sys.argv))
+    What anybody further out would print, the interpreter or the boot loader, may hold a secret's value.
+    """
+    try:
+        sys.excepthook = sys.unraisablehook = _say_nothing_of_values
+        _take_interrupts()
+        _survive_an_upgrade()
+        sys.modules["gettext"] = _untranslated()
+        from dso.cli.main import main
+        from dso.system.memory import forbid_core_files
+
+        forbid_core_files()
+        return _flush(main(sys.argv))
     except BrokenPipeError:
         return BROKEN_PIPE
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BaseException as error:  # noqa: BLE001  # a traceback, which anybody else would print, may show values
-        os.write(2, f"Error: DSO failed in a way it should not: {type(error).__name__}\n".encode())
-        return UNEXPECTED
+    except BaseException as error:  # noqa: BLE001  # see above
+        return _unexpected(type(error))
 
 
-def flush(code: int) -> int:
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()
+def _flush(code: int) -> int:
+    """Write out what is buffered; an exit code of its own if that fails."""
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # it is None when the descriptor is closed
+                stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        from dso.errors import FileAccessError
+
+        _report(f"cannot write the output: {error.strerror}")
+        return FileAccessError.code
     return code
+
+
+def _unexpected(kind: type[BaseException]) -> int:
+    _report(f"DSO failed in a way it should not: {kind.__name__}")
+    return 70
+
+
+def _report(message: str) -> None:
+    try:
+        os.write(2, f"Error: {message}\n".encode())
+    except OSError:
+        return  # there is nobody to tell
+
+
+def _say_nothing_of_values(*details: object) -> None:
+    """For exceptions in threads and destructors, which nobody else catches."""
+    first = details[0]  # an exception's class, or an object with one
+    kind = first if isinstance(first, type) else getattr(first, "exc_type", type(first))
+    _report(f"DSO failed in a way it should not: {kind.__name__}")
+
+
+def _take_interrupts() -> None:
+    """Turn ^C into KeyboardInterrupt again, unless our parent has us ignore it (see `dso.entry.early`)."""
+    from _signal import SIG_DFL, SIGINT, default_int_handler, getsignal, signal  # type: ignore[import-not-found]
+
+    if getsignal(SIGINT) == SIG_DFL:
+        signal(SIGINT, default_int_handler)
+
+
+def _survive_an_upgrade() -> None:
+    """Read modules from the program that runs, not from what is at its path by then: `up` may run for days."""
+    importers = sys.modules.get("pyimod02_importers")  # PyInstaller's, there when frozen
+    if importers:
+        from dso.entry.lazy import running_executable
+
+        importers.pyz_archive._filename = running_executable()
+
+
+def _untranslated() -> "ModuleType":
+    """Stands in for gettext, in which argparse looks up each of its words: 4 ms for nothing, DSO speaks English."""
+    module = type(sys)("gettext")
+    vars(module).update(gettext=lambda text: text, ngettext=lambda one, many, count: one if count == 1 else many)
+    return module
 
 
 if __name__ == "__main__":
     answer_and_exit(sys.argv)
-    os._exit(run())  # skips the interpreter's own clearing up, which takes longer than many commands
+    os._exit(run())  # without the interpreter's own clearing up, which takes longer than many commands

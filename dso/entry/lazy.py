@@ -15,7 +15,6 @@ Imports only what the interpreter holds from the start (see `dso.entry.early`).
 
 import posix
 import sys
-
 from _frozen_importlib import ModuleSpec
 from _frozen_importlib_external import ExtensionFileLoader
 
@@ -36,15 +35,14 @@ LIBRARY = "library/"
 
 
 class Archive:
-    """The entries of an executable that the boot loader leaves alone: name to (offset, length)."""
+    """The entries of an executable that the boot loader leaves alone."""
 
     def __init__(self, executable: str) -> None:
-        """Read the table; ImportError if the file is no executable of ours."""
         self._executable = executable
         self._entries: dict[str, tuple[int, int]] | None = None
 
     def entries(self) -> dict[str, tuple[int, int]]:
-        """The table, read once."""
+        """Name to (offset, length), read once; ImportError if the file is no executable of ours."""
         if self._entries is None:
             descriptor = posix.open(self._executable, posix.O_RDONLY | posix.O_CLOEXEC)
             try:
@@ -150,7 +148,16 @@ class Finder:
         return spec
 
 
+def running_executable() -> str:
+    """A path that leads to this program even after an upgrade has put another one in its place."""
+    try:
+        running = posix.readlink("/proc/self/exe").removesuffix(" (deleted)")
+    except OSError:
+        running = ""
+    # It is another one without /proc, and if the dynamic linker was called with us as its argument.
+    return "/proc/self/exe" if running == sys.executable else sys.executable
+
+
 def install() -> None:
     """Let extension modules be imported from the running executable."""
-    executable = "/proc/self/exe"
-    sys.meta_path.insert(0, Finder(Archive(executable)))
+    sys.meta_path.insert(0, Finder(Archive(running_executable())))

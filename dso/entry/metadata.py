@@ -5,7 +5,7 @@ already holds. In the frozen binary it is given by `dso.entry.early`, before PyI
 start-up code.
 """
 
-import posix
+from posix import _exit, write
 
 from dso.version import SHORT_DESCRIPTION, URL, VENDOR, VERSION
 
@@ -30,7 +30,7 @@ def answer_and_exit(argv: "Sequence[str]") -> None:
     if len(argv) < 2 or argv[1] != COMMAND:  # noqa: PLR2004  # the program's name and one word
         return
     try:
-        posix.write(1, ANSWER.encode())  # less than a pipe takes at once
+        write(1, ANSWER.encode())  # less than a pipe takes at once
     except OSError:
-        posix._exit(1)
-    posix._exit(0)
+        _exit(1)
+    _exit(0)
