@@ -30,7 +30,7 @@ from dso.delivery.plan import (
     suitable_keeper,
     volume_name,
 )
-from dso.errors import EngineError
+from dso.errors import ContainerNotFoundError, EngineError
 
 TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without importing typing at start-up
 if TYPE_CHECKING:
@@ -114,7 +114,8 @@ def release(engine: Engine, project: str, *, remove_volumes: bool) -> bool:
     if lock is None:
         return False
     with lock:
-        if engine.containers([f"{COMPOSE_PROJECT_LABEL}={project}"], LIVE_STATUSES):
+        listed = engine.containers([f"{COMPOSE_PROJECT_LABEL}={project}"], LIVE_STATUSES)
+        if any(_is_live(engine, container["Id"]) for container in listed):
             return False
         for keeper in _keepers(engine, project):
             engine.remove_container(keeper.id)
@@ -186,6 +187,15 @@ def _sweep_projects(
 
 
 # What is there
+
+
+def _is_live(engine: Engine, container_id: str) -> bool:
+    """Whether a listed container really runs: the Engine's list lags behind `stop` by some milliseconds."""
+    try:
+        status = engine.inspect_container(container_id)["State"]["Status"]
+    except ContainerNotFoundError:
+        return False
+    return status in LIVE_STATUSES
 
 
 def _observe(engine: Engine, wanted: Wanted) -> Observed:

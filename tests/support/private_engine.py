@@ -1,0 +1,96 @@
+"""A Docker Engine of the tests' own: one that can be restarted, wiped and reached by TLS.
+
+    with PrivateEngine() as private:
+        private.load(images.busybox)
+        private.docker("run", "--rm", images.busybox, "true")
+        private.restart()
+
+It shares nothing with the machine's Engine: own data root, own containerd, no networks (containers
+run with `--network none`, which is also the keeper's way). Needs root and `dockerd`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from typing import TYPE_CHECKING
+
+from tests.support.process import Result, environment, run
+from tests.support.wait import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+    from typing import Self
+
+
+class PrivateEngine:
+    """Runs while its `with` block lasts.
+
+    Attributes:
+        path: of its Unix socket.
+        host: for DOCKER_HOST and `-H`.
+        root: its data root.
+    """
+
+    def __init__(self, flags: Sequence[str] = ()) -> None:
+        self._directory = tempfile.mkdtemp(prefix="dso-engine-", dir="/var/tmp")  # short: it holds sockets
+        self.path = os.path.join(self._directory, "docker.sock")
+        self.host = f"unix://{self.path}"
+        self.root = os.path.join(self._directory, "data")
+        self._log = os.path.join(self._directory, "log")
+        self._flags = list(flags)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the Engine and wait until it answers."""
+        state = os.path.join(self._directory, "run")
+        name = os.path.basename(self._directory)
+        command = ["dockerd", "--host", self.host, "--data-root", self.root, "--exec-root", state]
+        command += ["--pidfile", os.path.join(self._directory, "pid"), "--config-file", "/dev/null"]
+        command += ["--containerd-namespace", name, "--containerd-plugins-namespace", f"{name}-plugins"]
+        command += ["--bridge", "none", "--iptables=false", "--ip6tables=false", *self._flags]
+        with open(self._log, "ab") as log:
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        wait_until(self._answers, "the private Engine", timeout=60)
+
+    def stop(self) -> None:
+        """Stop the Engine as a reboot of the machine would: its containers end with it."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(60)
+            self._process = None
+
+    def restart(self) -> None:
+        """Stop and start it."""
+        self.stop()
+        self.start()
+
+    def docker(self, *args: str, check: bool = True, input: bytes | None = None) -> Result:  # noqa: A002
+        """`docker ARGS` against this Engine."""
+        return run(["docker", "-H", self.host, *args], env=environment(), check=check, input=input)
+
+    def load(self, *images: str) -> None:
+        """Copy images from the machine's Engine."""
+        saved = run(["docker", "save", *images], env=environment())
+        self.docker("load", input=saved.stdout)
+
+    def _answers(self) -> bool:
+        if self._process is not None and self._process.poll() is not None:
+            with open(self._log, encoding="utf-8", errors="replace") as log:
+                raise AssertionError(f"the private Engine ended: {log.read()[-2000:]}")
+        return self.docker("version", check=False).returncode == 0
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for container in self.docker("ps", "-aq").out.split():
+            self.docker("rm", "-f", container, check=False)
+        self.stop()
+        shutil.rmtree(self._directory)
