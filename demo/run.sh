@@ -5,6 +5,7 @@
 # works in a HOME of its own, touches only the project dso-demo, and removes both at the end; what an
 # interrupted run left is removed first.
 set -euo pipefail
+exec 2>&1 # one order for everything, also where output goes to a file
 
 here=$(cd "$(dirname "$0")" && pwd)
 plugin=$here/../dist/bin/docker-dso
@@ -19,10 +20,20 @@ else
 fi
 number=0
 title() { number=$((number + 1)) && printf '\n%s%s. %s%s\n' "$bold" "$number" "$*" "$plain"; }
-show() { printf '\n%s$ %s%s\n' "$bold" "$1" "$plain" && eval "$1"; }
 ok() { printf '  %s✓%s %s\n' "$green" "$plain" "$*"; }
 fail() { printf '  %s✗ %s%s\n' "$red" "$*" "$plain" && exit 1; }
-same() { if [ "$1" = "$2" ]; then ok "$3"; else fail "$3: expected $2, got $1"; fi; }
+same() { if [ "$1" = "$2" ]; then ok "$3"; else fail "$3: expected \"$2\", got \"$1\""; fi; }
+announce() { printf '\n%s$ %s%s\n' "$bold" "$1" "$plain"; }
+# show COMMAND: print it, run it.
+show() { announce "$1" && { eval "$1" || fail "exit code $?"; }; }
+# expect COMMAND OUTPUT WHAT: the same, and compare what it prints.
+expect() {
+    local output
+    announce "$1"
+    output=$(eval "$1" 2>&1) || true
+    printf '%s\n' "$output"
+    same "$output" "$2" "$3"
+}
 
 # What Docker has of the project, a line each: Compose labels its own, DSO its keeper and volumes.
 remains() {
@@ -40,8 +51,8 @@ remove_all() {
         case $kind in
             container) docker rm -f -v "$name" ;;
             *) docker "$kind" rm "$name" ;;
-        esac
-    done >/dev/null
+        esac || true # gone meanwhile: what an interrupted `up` cleans up itself
+    done >/dev/null 2>&1
     rm -rf "$scratch" "$in_ram"
 }
 
@@ -60,24 +71,41 @@ enter_scratch_home() {
 }
 
 digest() { sha256sum | cut -d ' ' -f 1; }
-of_secret() { docker dso secret get "$1" | digest; }
+# web_read START FIELDS: what web told at its START-th start about the key: digest, size, owner, mode, name.
+web_read() {
+    local tries
+    for tries in $(seq 50); do
+        [ "$(docker logs dso-demo-web-1 | wc -l)" -lt "$1" ] || break
+        sleep 0.1
+    done
+    docker logs dso-demo-web-1 | sed -n "$1p" | cut -d ' ' -f "$2"
+}
+services() {
+    docker ps --filter "label=com.docker.compose.project=$project" \
+        --format '{{.Label "com.docker.compose.service"}} {{.ID}}' | sort
+}
 
-# search NAME: how many files under the Engine's data root hold the secret, into $found, and how many
-# there are, into $files. File systems in RAM mounted below it are left out; they are what DSO uses.
+# A line of a secret that stands for it in searches: the second, since keys begin with a common one.
+sample() { docker dso secret get "shop/$1" | awk 'NR <= 2 { line = $0 } END { print line }'; }
+
+# search NAME: sets `found` to the number of files on disk below the Engine's data root that hold the
+# secret, `files` to how many there are. tmpfs mounts are left out: RAM is where a secret may be. What is
+# searched for is kept in RAM too.
 search() {
-    local root pattern
+    local root
     root=$(docker info --format '{{.DockerRootDir}}')
-    [ -r "$root/containers" ] || fail "reading the Engine's data root $root needs root, on the Engine's machine"
+    [ -r "$root/containers" ] || fail "searching the Engine's data root $root needs root on the Engine's machine"
     sync
-    # a line from the middle stands for a secret of several lines; the pattern never reaches a disk
-    pattern=$(docker dso secret get "$1" | tail -n +2 | head -n 1)
-    [ -n "$pattern" ] || pattern=$(docker dso secret get "$1")
+    sample "$1" >"$in_ram/pattern"
     find "$root" -xdev -type f -print0 >"$in_ram/files"
     files=$(tr -cd '\0' <"$in_ram/files" | wc -c)
-    printf '%s' "$pattern" >"$in_ram/pattern"
-    # a file may go away meanwhile; grep says 1 when nothing matched, xargs 123
+    # grep fails where nothing matches, and on files that went away meanwhile
     found=$({ xargs -0 grep -lsF -f "$in_ram/pattern" <"$in_ram/files" || true; } | wc -l)
-    rm "$in_ram/files" "$in_ram/pattern"
+}
+
+# inspected NAME: whether Docker tells the secret, in anything of the project.
+inspected() {
+    remains | cut -d ' ' -f 2 | xargs docker inspect | grep -qF -e "$(sample "$1")"
 }
 
 [ -x "$plugin" ] || fail "dist/bin/docker-dso is missing: run \`make demo\`, or \`make binaries\` first"
@@ -96,7 +124,7 @@ head -c 18 /dev/urandom | base64 | tr '+/' '-_' >"$in_ram/password"
 show "docker dso secret set shop/archive_password < $in_ram/password"
 { echo '-----BEGIN PRIVATE KEY-----' && head -c 1600 /dev/urandom | base64 -w 64 && echo '-----END PRIVATE KEY-----'; } \
     >"$in_ram/key.pem"
-expected_key=$(digest <"$in_ram/key.pem")
+key=$(digest <"$in_ram/key.pem")
 show "docker dso secret set shop/tls_key --from-file $in_ram/key.pem"
 rm "$in_ram/password" "$in_ram/key.pem"
 show 'docker dso secret list'
@@ -109,48 +137,45 @@ show 'docker dso up -d --wait'
 show 'docker compose ps --format "table {{.Service}}\t{{.Status}}"'
 
 title "Every container has what it needs"
-query='select current_user || $$ is logged in to $$ || current_database() || $$ at $$ || host(inet_server_addr())'
-show "docker compose exec -T app psql -h db -U app -d shop -Atc '$query'"
-show "docker compose exec -T app sh -c 'psql \"\$ARCHIVE_URL\" -Atc \"select 1\"'"
-wrong=$(docker compose exec -T -e PGPASSFILE=/dev/null -e PGPASSWORD=wrong app psql -h db -U app -d shop -Atc 'select 1' 2>&1 || true)
+login="docker compose exec -T app psql -h db -U app -d shop -Atc 'select current_user, current_database()'"
+expect "$login" 'app|shop' "app logs in to db over TCP with the generated password"
+expect "docker compose exec -T app sh -c 'psql \"\$ARCHIVE_URL\" -Atc \"select current_user, current_database()\"'" \
+    'app|archive' "and to archive with the connection string that the template made"
+wrong=$(docker compose exec -T -e PGPASSFILE=/dev/null -e PGPASSWORD=wrong app psql -h db -U app -d shop 2>&1) || true
 case $wrong in
-    *'password authentication failed'*) ok "PostgreSQL checks: with a wrong password there is no login" ;;
-    *) fail "PostgreSQL let a wrong password in: $wrong" ;;
+    *'password authentication failed'*) ok "which means something: a wrong password is refused" ;;
+    *) fail "a wrong password is not refused: $wrong" ;;
 esac
-show 'docker compose logs --no-log-prefix web'
-key=$(docker compose logs --no-log-prefix web)
-same "${key%% *}" "$expected_key" "web, which has no shell, read the key to the byte"
-same "$(cut -d ' ' -f 3,4 <<<"$key")" '1000:1000 0400' "it belongs to the user it runs as, and nobody else may read it"
+web_read 1 1 >/dev/null
+show 'docker logs dso-demo-web-1'
+same "$(web_read 1 1)" "$key" "web, which has no shell, read the key to the byte (this is its SHA-256)"
+same "$(web_read 1 3,4)" '1000:1000 0400' "the file belongs to the user web runs as, and nobody else may read it"
 
 title "And nobody else does"
 for name in db_password tls_key; do
-    case $(docker inspect $(docker ps -aq --filter label=com.docker.compose.project=$project)) in
-        *"$(docker dso secret get shop/$name | head -n 2 | tail -n 1)"*) fail "docker inspect shows $name" ;;
-        *) ok "docker inspect shows nothing of $name" ;;
-    esac
-    search "shop/$name"
+    ! inspected $name || fail "docker inspect shows $name"
+    ok "docker inspect of everything in the project shows nothing of $name"
+    search $name
     same "$found" 0 "$name is in none of the $files files on disk below the Engine's data root"
 done
-search shop/archive_password
-[ "$found" -gt 0 ] || fail "the search is worth nothing: it did not find the environment variable"
-ok "the search works: archive_password, an environment variable, is in $found of them. That is Docker's doing;"
-ok "  DSO said so above, and a file (dsofile://) is the way round it"
+inspected archive_password || fail "docker inspect should show an environment variable"
+search archive_password
+[ "$found" -gt 0 ] || fail "the search should find an environment variable"
+ok "the checks can fail: archive_password is an environment variable, so docker inspect shows it and Docker"
+ok "keeps it in $found files. That is Docker's doing, DSO said so above, and dsofile:// is the way round it"
 
 title "A restart keeps them"
-show 'docker compose restart db web'
-show 'docker compose up -d --wait --no-recreate --quiet-pull db 2>/dev/null; docker compose ps --format "table {{.Service}}\t{{.Status}}"'
-same "$(docker compose logs --no-log-prefix web | tail -n 1 | cut -d ' ' -f 1)" "$expected_key" "web read the same key again"
-show "docker compose exec -T app psql -h db -U app -d shop -Atc '$query'"
+show 'docker restart dso-demo-db-1 dso-demo-web-1'
+for _ in $(seq 100); do ! docker exec dso-demo-db-1 pg_isready -qh 127.0.0.1 || break; sleep 0.2; done
+same "$(web_read 2 1)" "$key" "web read the same key again"
+expect "$login" 'app|shop' "app logs in again"
 
-title "A changed secret reaches exactly the services that use it"
-docker ps --filter label=com.docker.compose.project=$project --format '{{.Label "com.docker.compose.service"}} {{.ID}}' |
-    sort >"$in_ram/before"
+title "A changed secret reaches the services that use it, and no others"
+services >"$in_ram/before"
 show 'docker dso secret set shop/tls_key --generate=4096'
 show 'docker dso up -d --wait'
-docker ps --filter label=com.docker.compose.project=$project --format '{{.Label "com.docker.compose.service"}} {{.ID}}' |
-    sort >"$in_ram/after"
-same "$(comm -13 "$in_ram/before" "$in_ram/after" | cut -d ' ' -f 1)" web "only web was re-created"
-same "$(docker compose logs --no-log-prefix web | tail -n 1 | cut -d ' ' -f 1)" "$(of_secret shop/tls_key)" "web has the new key"
+same "$(services | comm -13 "$in_ram/before" - | cut -d ' ' -f 1)" web "only web was re-created"
+same "$(web_read 1 1)" "$(docker dso secret get shop/tls_key | digest)" "and has the new key"
 
 title "And everything is gone"
 show 'docker dso down -v'
