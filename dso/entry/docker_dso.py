@@ -85,7 +85,7 @@ def _survive_an_upgrade() -> None:
     if importers:
         from dso.entry.lazy import running_executable
 
-        importers.pyz_archive._filename = running_executable()
+        importers.pyz_archive._filename = running_executable()  # noqa: SLF001  # PyInstaller has no public name for it
 
 
 def _untranslated() -> "ModuleType":

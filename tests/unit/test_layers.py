@@ -1,0 +1,124 @@
+"""The layers of the package, and what may be imported where; read from the source, nothing is run."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from tests.support.imports import Import, all_imports, imports_of
+
+# Imports point down only: from a part to one on a lower level.
+LEVELS = {
+    **dict.fromkeys(["dso.errors", "dso.secret", "dso.paths", "dso.version"], 0),
+    "dso.system": 1,
+    **dict.fromkeys(["dso.config", "dso.compose", "dso.vault", "dso.delivery"], 3),
+    "dso.cli": 4,
+    "dso.entry": 5,
+}
+SIDEWAYS = {
+    ("dso.secret", "dso.errors"),
+    ("dso.compose", "dso.config"),  # COMPOSE_FILE may stand in .env, which dso.config.dotenv reads
+}
+
+# What a module may import at its top: the interpreter has these at hand, or finds them at once.
+CHEAP = {"__future__", "errno", "fcntl", "os", "posix", "sys", "time", "typing"}
+CHEAP |= {"_signal", "_frozen_importlib", "_frozen_importlib_external"}
+TOP_EXCEPTIONS = {("dso.cli.parser", "argparse")}  # itself only imported where a command line is parsed
+
+# What no module may import anywhere: slow, and there are shorter ways (docs/decisions).
+BANNED = {
+    *["asyncio", "concurrent", "contextlib", "dataclasses", "getpass", "inspect", "logging", "multiprocessing"],
+    *["pathlib", "pickle", "secrets", "shutil", "sqlite3", "subprocess", "tempfile", "tkinter", "unittest", "yaml"],
+    *["azure", "boto3", "docker", "hvac", "huaweicloudsdkcore", "requests", "importlib"],
+}
+
+# The first code of a frozen binary (build/specs/common.py), which finds nothing but built-in and frozen modules.
+EARLY = ["dso.version", "dso.entry.metadata", "dso.entry.lazy", "dso.entry.early"]
+
+
+def part_of(module: str) -> str:
+    """`dso.vault.store` belongs to `dso.vault`, `dso.errors` stands for itself."""
+    return ".".join(module.split(".")[:2])
+
+
+def upward(found: list[Import]) -> list[Import]:
+    def wrong(one: Import) -> bool:
+        importer, imported = part_of(one.importer), part_of(one.name)
+        if importer in (imported, "dso") or (importer, imported) in SIDEWAYS:
+            return False
+        return LEVELS.get(importer, -1) <= LEVELS.get(imported, sys.maxsize)
+
+    return [one for one in found if part_of(one.name).startswith("dso") and wrong(one)]
+
+
+def dear_at_top(found: list[Import]) -> list[Import]:
+    def cheap(one: Import) -> bool:
+        return one.name in CHEAP or one.name.startswith("dso") or (one.importer, one.name) in TOP_EXCEPTIONS
+
+    return [one for one in found if one.at_top and not cheap(one)]
+
+
+def banned(found: list[Import]) -> list[Import]:
+    return [one for one in found if one.name.split(".")[0] in BANNED]
+
+
+def not_yet_there(found: list[Import]) -> list[Import]:
+    at_hand = {*sys.builtin_module_names, "_frozen_importlib", "_frozen_importlib_external", *EARLY}
+    return [one for one in found if one.importer in EARLY and one.name not in at_hand]
+
+
+def listed(found: list[Import]) -> str:
+    return "\n".join(str(one) for one in found)
+
+
+@pytest.fixture(scope="module")
+def found() -> list[Import]:
+    return all_imports()
+
+
+def test_every_part_has_its_level(found: list[Import]) -> None:
+    assert {part_of(one.importer) for one in found} - {"dso"} <= LEVELS.keys()
+
+
+def test_imports_point_down_only(found: list[Import]) -> None:
+    assert not upward(found), listed(upward(found))
+
+
+def test_module_tops_import_only_what_is_cheap(found: list[Import]) -> None:
+    assert not dear_at_top(found), listed(dear_at_top(found))
+
+
+def test_slow_modules_are_imported_nowhere(found: list[Import]) -> None:
+    assert not banned(found), listed(banned(found))
+
+
+def test_the_first_code_of_a_binary_imports_only_what_is_there_already(found: list[Import]) -> None:
+    assert not not_yet_there(found), listed(not_yet_there(found))
+
+
+@pytest.mark.parametrize(
+    ("check", "importer", "source"),
+    [
+        (upward, "dso.system.files", "from dso.vault.store import Vault"),
+        (upward, "dso.system.files", "def f():\n    import dso.cli.main"),
+        (upward, "dso.vault.store", "from dso.delivery import plan"),
+        (upward, "dso.errors", "from dso import paths"),
+        (upward, "dso.errors", "from dso.paths import home"),
+        (upward, "dso.cli.main", "from dso.entry.lazy import install"),
+        (upward, "dso.new.module", "from dso.errors import DsoError"),
+        (dear_at_top, "dso.vault.store", "import json"),
+        (dear_at_top, "dso.vault.store", "class C:\n    from re import compile"),
+        (dear_at_top, "dso.vault.store", "try:\n    import cryptography\nexcept ImportError: pass"),
+        (banned, "dso.system.proc", "def f():\n    import subprocess"),
+        (banned, "dso.cli.main", "async def f():\n    from asyncio.streams import open_connection"),
+        (not_yet_there, "dso.entry.lazy", "from __future__ import annotations"),
+    ],
+)
+def test_the_checks_find_offenders(check: object, importer: str, source: str) -> None:
+    assert len(check(imports_of(importer, source))) == 1  # type: ignore[operator]
+
+
+def test_imports_for_type_checkers_do_not_count() -> None:
+    source = "TYPE_CHECKING = False\nif TYPE_CHECKING:\n    import subprocess\nimport os"
+    assert [one.name for one in imports_of("dso.vault.store", source)] == ["os"]

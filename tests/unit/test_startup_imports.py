@@ -1,0 +1,97 @@
+"""Which modules the hot paths import: start-up time is their sum."""
+
+from __future__ import annotations
+
+import os
+import sysconfig
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.process import PYTHON, ROOT, environment, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    ImportedBy = Callable[..., set[str]]
+
+# A bare interpreter, like the frozen one: no site, no .pth files. It runs the launcher, and when
+# that ends the process writes what was imported by then to the file OUT.
+_RUN = f"""
+import os, posix, sys
+sys.path += [{ROOT!r}, {sysconfig.get_path("purelib")!r}]
+before = set(sys.modules)
+leave = os._exit
+def report(code):
+    with open(os.environ["OUT"], "w") as out:
+        out.write("\\n".join(sorted(set(sys.modules) - before)))
+    leave(code)
+os._exit = posix._exit = report
+with open({ROOT!r} + "/dso/entry/docker_dso.py") as launcher:
+    exec(compile(launcher.read(), "docker_dso.py", "exec"))
+"""
+
+METADATA = {"dso", "dso.entry", "dso.entry.metadata", "dso.version"}
+
+LAUNCHER = METADATA | {
+    *["__future__", "gettext", "resource"],  # gettext is the launcher's own stand-in
+    *["dso.cli", "dso.cli.main", "dso.cli.invocation", "dso.cli.output", "dso.cli.commands", "dso.errors"],
+    *["dso.system", "dso.system.memory"],
+}
+# argparse and what it imports in turn, with and without output to format
+PARSER = {
+    *["argparse", "_collections", "_functools", "_operator", "_sre", "collections", "copyreg", "enum", "functools"],
+    *["itertools", "keyword", "operator", "re", "re._casefix", "re._compiler", "re._constants", "re._parser"],
+    *["reprlib", "types", "warnings", "dso.cli.parser", "textwrap"],
+    *["shutil", "fnmatch", "zlib", "bz2", "lzma", "_compression", "_bz2", "_lzma", "errno"],  # for the width
+}
+GET = {
+    *["dso.cli.cmd_secret", "dso.paths", "dso.secret", "dso.system.files", "dso.system.json_fast"],
+    *["dso.system.native", "_blake2", "_json", "errno", "fcntl", "time"],
+    *["dso.vault", "dso.vault.format", "dso.vault.names", "dso.vault.payload", "dso.vault.slots"],
+    *["dso.vault.store", "dso.vault.unlock"],
+    *["cryptography", "cryptography.__about__", "cryptography.hazmat", "cryptography.hazmat.bindings"],
+    *["cryptography.hazmat.bindings._rust", "_cffi_backend", "_openssl", "_openssl.lib", "types"],
+}
+
+
+HELP = {
+    *["_typing", "collections.abc", "contextlib", "typing", "typing.io", "typing.re"],
+    *["dso.paths", "dso.secret", "dso.vault", "dso.vault.fields", "dso.vault.names"],  # for what help texts quote
+}
+
+
+@pytest.fixture
+def imported_by(tmp_path: Path) -> ImportedBy:
+    out = tmp_path / "imported"
+    env = environment(str(tmp_path), {"OUT": str(out)})
+
+    def imported(*argv: str, input: str = "") -> set[str]:  # noqa: A002
+        run([PYTHON, "-I", "-S", "-c", _RUN, *argv], env=env, input=input)
+        return set(out.read_text().split())
+
+    return imported
+
+
+def test_metadata_imports_nothing_beyond_the_interpreter(imported_by: ImportedBy) -> None:
+    assert imported_by("docker-cli-plugin-metadata") == METADATA
+
+
+def test_secret_get_imports_only_what_it_takes_to_read_a_vault(imported_by: ImportedBy) -> None:
+    imported_by("init")
+    imported_by("secret", "set", "shop/key", input="value")
+    assert imported_by("secret", "get", "shop/key") <= LAUNCHER | PARSER | GET
+
+
+def test_help_imports_no_more_than_the_commands(imported_by: ImportedBy) -> None:
+    imported = imported_by("--help")
+    commands = {name for name in imported if name.startswith("dso.cli.")}
+    assert imported - commands <= LAUNCHER | PARSER | HELP
+
+
+def test_an_interpreter_started_bare_lacks_what_the_tests_look_for() -> None:
+    """Otherwise the tests above would pass whatever is imported."""
+    code = "import sys; print('\\n'.join(sys.modules))"
+    bare = set(run([PYTHON, "-I", "-S", "-c", code], env={"PATH": os.defpath}).out.split())
+    assert not bare & (LAUNCHER | PARSER | GET) - {"time", "dso"}
