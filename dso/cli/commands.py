@@ -27,6 +27,11 @@ COMMANDS = {
 # These hand their words to Compose, so they read them themselves (dso.compose.command).
 COMPOSE_COMMANDS = frozenset({"up", "down", "compose", "validate", "diff"})
 
+_COMPOSES_OWN = frozenset(
+    "attach build config cp create events exec images kill logs ls pause port ps pull push restart rm run scale start "
+    "stats stop top unpause volumes wait watch".split()
+)
+
 
 def load(command: str) -> ModuleType:  # noqa: C901, PLR0911  # one branch a command
     """The module of a command. Spelled out, since PyInstaller does not see computed imports."""
@@ -84,7 +89,9 @@ def load(command: str) -> ModuleType:  # noqa: C901, PLR0911  # one branch a com
 def _suggestion(command: str) -> str:
     from difflib import get_close_matches
 
-    near = get_close_matches(command, COMMANDS, 1)
+    near = [] if command in _COMPOSES_OWN else get_close_matches(command, COMMANDS, 1)
     if near:
         return f"did you mean `docker dso {near[0]}`? `docker dso --help` lists all commands"
-    return f"`docker dso --help` lists all; Compose's own are under `docker dso compose {command}`"
+    if command in _COMPOSES_OWN:
+        return f"Compose's commands are under `docker dso compose {command}`"
+    return "`docker dso --help` lists all commands"
