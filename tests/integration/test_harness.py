@@ -287,3 +287,10 @@ def test_raw_disk_shows_what_was_deleted_from_it(engine: Engine, images: Images,
         assert disk.find(removed)
         assert disk.find(variable)
         assert disk.find(in_ram, absent) == []
+
+
+def test_second_engine_leaves_the_network_of_the_first_alone(engine: Engine, images: Images, tmp_path: Path) -> None:
+    with Disk(str(tmp_path)) as disk:
+        disk.copy_image(engine, images.busybox)
+        assert disk.engine.docker("run", "--rm", images.busybox, "hostname").out
+    assert engine.docker("run", "--rm", images.busybox, "hostname").out

@@ -57,14 +57,17 @@ class Disk:
         self._stop()
 
     def _start_engine(self) -> None:
-        """A second dockerd beside the machine's: no network of its own, nothing outside the disk."""
+        """A second dockerd beside the machine's, with nothing outside the disk.
+
+        Its network name space is its own: in the common one it would take docker0 away from the other.
+        """
         socket = f"unix://{self._directory}/engine.sock"
         places = [f"--data-root={self.mount}/docker", f"--exec-root={self.mount}/exec"]
         places += [f"--pidfile={self._directory}/engine.pid", f"--host={socket}"]
-        network = ["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"]
+        network = ["--iptables=false", "--ip6tables=false", "--ip-masq=false"]
         with open(os.path.join(self._directory, "engine.log"), "wb") as log:
             self._daemon = subprocess.Popen(
-                ["dockerd", *places, *network, "--group=root"],
+                ["unshare", "--net", "dockerd", *places, *network, "--group=root"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
