@@ -28,8 +28,36 @@ COMMANDS = {
 COMPOSE_COMMANDS = frozenset({"up", "down", "compose", "validate", "diff"})
 
 _COMPOSES_OWN = frozenset(
-    "attach build config cp create events exec images kill logs ls pause port ps pull push restart rm run scale start "
-    "stats stop top unpause volumes wait watch".split()
+    [
+        "attach",
+        "build",
+        "config",
+        "cp",
+        "create",
+        "events",
+        "exec",
+        "images",
+        "kill",
+        "logs",
+        "ls",
+        "pause",
+        "port",
+        "ps",
+        "pull",
+        "push",
+        "restart",
+        "rm",
+        "run",
+        "scale",
+        "start",
+        "stats",
+        "stop",
+        "top",
+        "unpause",
+        "volumes",
+        "wait",
+        "watch",
+    ]
 )
 
 
