@@ -29,6 +29,9 @@ EARLY_MODULES = ("dso.version", "dso.entry.metadata", "dso.entry.lazy", "dso.ent
 # PyInstaller puts here besides is frozen into libpython, or comes from the archive as well.
 BASE_MODULES = ("encodings", "encodings.aliases", "encodings.ascii", "encodings.latin_1", "encodings.utf_8")
 
+# What the boot loader is linked with itself is on every machine where it runs.
+LINKED = ("libz.so.1",)
+
 OPTIONS = [("X utf8=1", None, "OPTION")]
 
 
@@ -47,9 +50,9 @@ def freeze(name: str, script: str, excludes: list[str]) -> EXE:
         hookspath=[os.path.join(CONF["specpath"], "hooks")],
         excludes=excludes,
     )
+    libraries, extensions = _split([entry for entry in analysis.binaries if entry[0] not in LINKED], "EXTENSION")
     pyz = PYZ(analysis.pure)
     pyz.dependencies, bootstrap_extensions = _split(pyz.dependencies, "EXTENSION")
-    libraries, extensions = _split(analysis.binaries, "EXTENSION")
     return EXE(
         _early_modules(),
         pyz,
