@@ -22,7 +22,7 @@ from tests.support.process import PYTHON, ROOT, Result, run
 from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 MAX_BYTES = 25_000_000
@@ -146,7 +146,7 @@ def bare_machine(root: Path) -> None:
 
 
 @pytest.fixture(params=["with /proc", "without /proc"])
-def on_bare_machine(request: pytest.FixtureRequest, scratch: Path) -> object:
+def on_bare_machine(request: pytest.FixtureRequest, scratch: Path) -> Iterator[Callable[..., Result]]:
     bare_machine(scratch)
     mount = f"mount -t proc proc {scratch}/proc &&" if request.param == "with /proc" else ""
     enter = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user", "--pid", "--fork"])]
@@ -160,7 +160,7 @@ def on_bare_machine(request: pytest.FixtureRequest, scratch: Path) -> object:
     assert not os.listdir(scratch / "tmp")
 
 
-def test_needs_no_python_nor_libraries_beside_glibc(on_bare_machine) -> None:  # type: ignore[no-untyped-def]
+def test_needs_no_python_nor_libraries_beside_glibc(on_bare_machine: Callable[..., Result]) -> None:
     assert json.loads(on_bare_machine("docker-cli-plugin-metadata").stdout)["Version"] == VERSION
     on_bare_machine("init")
     on_bare_machine("secret", "set", "shop/key", input="the value")
