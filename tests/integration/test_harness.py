@@ -271,10 +271,10 @@ def test_terminal_types_lines_and_presses_control_c(home: DsoHome) -> None:
 # A disk to search raw.
 
 
-def test_raw_disk_shows_what_was_deleted_from_it(engine: Engine, images: Images, tmp_path: Path) -> None:
+def test_raw_disk_shows_what_was_deleted_from_it(images: Images) -> None:
     removed, variable, in_ram, absent = (Canary.new() for _ in range(4))
-    with Disk(str(tmp_path)) as disk:
-        disk.copy_image(engine, images.busybox)
+    with Disk() as disk:
+        disk.private.load(images.busybox)
         flags = ["--name", "box", "-e", f"X={variable.text}", "--tmpfs", "/ram", "--network", "none"]
         disk.engine.docker("run", "-d", *flags, images.busybox, "sleep", "infinity")
         disk.engine.docker("exec", "-i", "box", "sh", "-c", "cat >/ram/file", input=in_ram.value)
@@ -289,8 +289,8 @@ def test_raw_disk_shows_what_was_deleted_from_it(engine: Engine, images: Images,
         assert disk.find(in_ram, absent) == []
 
 
-def test_second_engine_leaves_the_network_of_the_first_alone(engine: Engine, images: Images, tmp_path: Path) -> None:
-    with Disk(str(tmp_path)) as disk:
-        disk.copy_image(engine, images.busybox)
+def test_second_engine_leaves_the_network_of_the_first_alone(engine: Engine, images: Images) -> None:
+    with Disk() as disk:
+        disk.private.load(images.busybox)
         assert disk.engine.docker("run", "--rm", images.busybox, "hostname").out
     assert engine.docker("run", "--rm", images.busybox, "hostname").out

@@ -5,8 +5,9 @@
         private.docker("run", "--rm", images.busybox, "true")
         private.restart()
 
-It shares nothing with the machine's Engine: own data root, own containerd, no networks (containers
-run with `--network none`, which is also the keeper's way). Needs root and `dockerd`.
+It shares nothing with the machine's Engine: own data root, own containerd, and a network name space of
+its own, which nothing outside reaches. (In the common one, a second Engine takes docker0 away from the
+first.) Needs root and `dockerd`.
 """
 
 from __future__ import annotations
@@ -29,14 +30,19 @@ if TYPE_CHECKING:
 class PrivateEngine:
     """Runs while its `with` block lasts.
 
+    Args:
+        flags: further ones of dockerd.
+        directory: where it keeps everything; it is left there afterwards. A temporary one if not given.
+
     Attributes:
         path: of its Unix socket.
         host: for DOCKER_HOST and `-H`.
         root: its data root.
     """
 
-    def __init__(self, flags: Sequence[str] = ()) -> None:
-        self._directory = tempfile.mkdtemp(prefix="dso-engine-", dir="/var/tmp")  # short: it holds sockets
+    def __init__(self, flags: Sequence[str] = (), directory: str | None = None) -> None:
+        self._temporary = directory is None
+        self._directory = directory or tempfile.mkdtemp(prefix="dso-engine-", dir="/var/tmp")  # short: it holds sockets
         self.path = os.path.join(self._directory, "docker.sock")
         self.host = f"unix://{self.path}"
         self.root = os.path.join(self._directory, "data")
@@ -48,10 +54,10 @@ class PrivateEngine:
         """Start the Engine and wait until it answers."""
         state = os.path.join(self._directory, "run")
         name = os.path.basename(self._directory)
-        command = ["dockerd", "--host", self.host, "--data-root", self.root, "--exec-root", state]
+        command = ["unshare", "--net", "dockerd", "--host", self.host, "--data-root", self.root, "--exec-root", state]
         command += ["--pidfile", os.path.join(self._directory, "pid"), "--config-file", "/dev/null"]
         command += ["--containerd-namespace", name, "--containerd-plugins-namespace", f"{name}-plugins"]
-        command += ["--bridge", "none", "--iptables=false", "--ip6tables=false", *self._flags]
+        command += ["--iptables=false", "--ip6tables=false", *self._flags]
         with open(self._log, "ab") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         wait_until(self._answers, "the private Engine", timeout=60)
@@ -93,4 +99,5 @@ class PrivateEngine:
         for container in self.docker("ps", "-aq").out.split():
             self.docker("rm", "-f", container, check=False)
         self.stop()
-        shutil.rmtree(self._directory)
+        if self._temporary:
+            shutil.rmtree(self._directory)

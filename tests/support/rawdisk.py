@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import subprocess
+import shutil
+import tempfile
 from typing import TYPE_CHECKING
 
 from tests.support.canary import BLOCK
 from tests.support.engine import Engine
-from tests.support.process import environment, run
-from tests.support.wait import wait_until
+from tests.support.private_engine import PrivateEngine
+from tests.support.process import run
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -21,79 +22,51 @@ SIZE = 2 << 30  # sparse: only what is written takes room
 
 
 class Disk:
-    """An ext4 file system in a file under `directory`, mounted at `mount`, and a Docker Engine that
-    keeps everything on it (`engine`); HOME and project directories can be put there too.
+    """An ext4 file system in a file, and a Docker Engine that keeps everything on it.
 
     Needs root, e2fsprogs and a loop device. Deleted blocks are neither trimmed nor overwritten, so
     `find` sees what was ever written, until another file takes the block.
+
+    Attributes:
+        mount: where the file system is; HOME, projects and anything else can be put there too.
+        tmp: a directory on it, for TMPDIR.
+        private: the Engine, to load images; `engine` is the same, to ask.
     """
 
     engine: Engine
 
-    def __init__(self, directory: str) -> None:
-        self._directory = directory
-        self._file = os.path.join(directory, "disk.img")
-        self._daemon: subprocess.Popen[bytes] | None = None
-        self.mount = os.path.join(directory, "disk")
+    def __init__(self) -> None:
+        self._directory = tempfile.mkdtemp(prefix="dso-disk-", dir="/var/tmp")  # short: it holds sockets
+        self._file = os.path.join(self._directory, "image")
+        self.mount = os.path.join(self._directory, "fs")
         self.tmp = os.path.join(self.mount, "tmp")
+        self.private = PrivateEngine(directory=os.path.join(self.mount, "engine"))
 
     def __enter__(self) -> Self:
-        os.makedirs(self.mount)
+        os.mkdir(self.mount)
         with open(self._file, "xb") as file:
             file.truncate(SIZE)
         run(["mkfs.ext4", "-q", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard", self._file])
         run(["mount", "-o", "loop,nodiscard", self._file, self.mount])
         try:
-            os.mkdir(self.tmp, 0o1777)
-            self._start_engine()
+            for path in (self.tmp, os.path.join(self.mount, "engine")):
+                os.mkdir(path)
+            self.private.start()
+            self.engine = Engine({"DOCKER_HOST": self.private.host})
         except BaseException:
-            self._stop()
+            self._remove()
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop()
+        self._remove()
 
-    def _start_engine(self) -> None:
-        """A second dockerd beside the machine's, with nothing outside the disk.
-
-        Its network name space is its own: in the common one it would take docker0 away from the other.
-        """
-        socket = f"unix://{self._directory}/engine.sock"
-        places = [f"--data-root={self.mount}/docker", f"--exec-root={self.mount}/exec"]
-        places += [f"--pidfile={self._directory}/engine.pid", f"--host={socket}"]
-        network = ["--iptables=false", "--ip6tables=false", "--ip-masq=false"]
-        with open(os.path.join(self._directory, "engine.log"), "wb") as log:
-            self._daemon = subprocess.Popen(
-                ["unshare", "--net", "dockerd", *places, *network, "--group=root"],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment(extra={"TMPDIR": self.tmp}),
-            )
-        env = environment(extra={"DOCKER_HOST": socket})
-        wait_until(lambda: self._answers(env), "the Engine on its own disk answers")
-        self.engine = Engine({"DOCKER_HOST": socket})
-
-    def _answers(self, env: dict[str, str]) -> bool:
-        if self._daemon and self._daemon.poll() is not None:
-            with open(os.path.join(self._directory, "engine.log")) as log:
-                raise AssertionError(f"dockerd ended: {log.read()[-2000:]}")
-        return run(["docker", "version"], env=env, check=False).returncode == 0
-
-    def _stop(self) -> None:
-        if self._daemon:
-            self._daemon.terminate()
-            self._daemon.wait(60)
-        run(["umount", self.mount], check=False)
-        run(["umount", "-l", self.mount], check=False)
-        os.unlink(self._file)
-
-    def copy_image(self, source: Engine, *names: str) -> None:
-        """Give this Engine images of another one."""
-        self.engine.docker("load", input=source.docker("save", *names).stdout)
+    def _remove(self) -> None:
+        self.private.stop()
+        run(["umount", "--recursive", self.mount])
+        shutil.rmtree(self._directory)
 
     def find(self, *canaries: Canary) -> list[str]:
         """Spellings of the canaries anywhere on the disk, as "SPELLING at byte N" of the raw device."""
