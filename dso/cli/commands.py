@@ -27,38 +27,10 @@ COMMANDS = {
 # These hand their words to Compose, so they read them themselves (dso.compose.command).
 COMPOSE_COMMANDS = frozenset({"up", "down", "compose", "validate", "diff"})
 
-_COMPOSES_OWN = frozenset(
-    [
-        "attach",
-        "build",
-        "config",
-        "cp",
-        "create",
-        "events",
-        "exec",
-        "images",
-        "kill",
-        "logs",
-        "ls",
-        "pause",
-        "port",
-        "ps",
-        "pull",
-        "push",
-        "restart",
-        "rm",
-        "run",
-        "scale",
-        "start",
-        "stats",
-        "stop",
-        "top",
-        "unpause",
-        "volumes",
-        "wait",
-        "watch",
-    ]
-)
+_COMPOSES_OWN = (
+    "attach build config cp create events exec images kill logs ls pause port ps pull push restart rm run scale start "
+    "stats stop top unpause volumes wait watch"
+).split(" ")
 
 
 def load(command: str) -> ModuleType:  # noqa: C901, PLR0911  # one branch a command
