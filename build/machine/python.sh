@@ -28,5 +28,5 @@ sys.exit(not any(os.path.exists(os.path.join(found[0], part, found[1])) for part
 # It takes binaries apart and together with objdump, objcopy and strip.
 command -v objcopy >/dev/null 2>&1 || apt_install "no objcopy" binutils
 
-[ -x "$venv/bin/python" ] || python3 -m venv "$venv"
+"$venv/bin/python" -m pip --version >/dev/null 2>&1 || python3 -m venv --clear "$venv"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$requirements"
