@@ -8,7 +8,7 @@ import time
 from dso import paths
 from dso.errors import FileAccessError, FileExistsRefusedError, UsageError, VaultWriteError, WrongKeyError
 from dso.system.files import reason, write_new
-from dso.vault.format import MAX_SLOTS, Header, build_header, encrypt
+from dso.vault.format import MAX_SLOTS, Header, build_header, encrypt, parse_header
 from dso.vault.payload import build_payload
 from dso.vault.slots import (
     KEY_BYTES,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def create_vault(path: str, slot_type: str, secret: bytes) -> Header:
-    """Write a new, empty vault with one slot.
+    """Write a new, empty vault with one slot, and return its header.
 
     Args:
         path: the vault file, which must not exist.
@@ -42,6 +42,18 @@ def create_vault(path: str, slot_type: str, secret: bytes) -> Header:
         FileExistsError: something is there already; it is untouched.
         VaultWriteError: it could not be written, and is not there.
     """
+    data = new_vault(slot_type, secret)
+    try:
+        write_new(path, data)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise VaultWriteError(f"cannot write the vault {path}: {reason(error)}") from error
+    return parse_header(data, path)
+
+
+def new_vault(slot_type: str, secret: bytes) -> bytes:
+    """The bytes of a new, empty vault; see `create_vault` for the arguments."""
     vault_id = os.urandom(16).hex()
     now = int(time.time())
     slot = new_slot(slot_type, now)
@@ -49,13 +61,7 @@ def create_vault(path: str, slot_type: str, secret: bytes) -> Header:
     data_key = os.urandom(KEY_BYTES)
     header = build_header(vault_id, (seal_data_key(slot, public, vault_id, data_key),))
     meta = {"created": now, "mac_key": os.urandom(32).hex(), "slots": {slot.id: public.hex()}}
-    try:
-        write_new(path, encrypt(header, data_key, build_payload(meta, {})))
-    except FileExistsError:
-        raise
-    except OSError as error:
-        raise VaultWriteError(f"cannot write the vault {path}: {reason(error)}") from error
-    return header
+    return encrypt(header, data_key, build_payload(meta, {}))
 
 
 def write_key_file(path: str) -> bytes:

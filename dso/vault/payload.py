@@ -93,7 +93,7 @@ class Payload:
             for number, updated_at, offset, size in listed:
                 start = self._index_end + offset
                 content = view[start : start + size]
-                if offset < 0 or len(content) != size or size < 1:
+                if offset < 0 or len(content) != size or size < 1 or not isinstance(number + updated_at, int):
                     raise _broken(name)
                 versions.append(Version(number, updated_at, content))
         except (TypeError, ValueError) as error:

@@ -7,7 +7,7 @@ import os
 from dso import paths
 from dso.errors import InsecurePermissionsError, WrongKeyError
 from dso.system.files import read_file
-from dso.vault.slots import KEY_BYTES, KEYFILE, PASSPHRASE, open_data_key, passphrase_key, private_key
+from dso.vault.slots import KEY_BYTES, KEYFILE, PASSPHRASE, open_data_key, parse_argon2id, passphrase_key, private_key
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,12 +104,12 @@ class Unlock:
             yield path + NEW_KEY_SUFFIX, read_key_file(path + NEW_KEY_SUFFIX)
 
     def _try_passphrases(self, header: Header, tried: list[str]) -> bytes | None:
-        slots = [slot for slot in header.slots if slot.type == PASSPHRASE]
+        slots = _usable_passphrase_slots(header, tried)
         if not slots:
             return None
         path = self._environment.get(paths.PASSPHRASE_FILE_VARIABLE, "")
         if path:
-            data_key = self._try_passphrase(header, slots, read_passphrase_file(path), tried)
+            data_key = self._try_passphrase(header, slots, read_passphrase_file(path))
             if data_key is not None:
                 return data_key
             tried.append(f"the passphrase in {path} ({paths.PASSPHRASE_FILE_VARIABLE}) is not the vault's")
@@ -119,7 +119,7 @@ class Unlock:
             if passphrase is None:
                 tried.append(f"{paths.PASSPHRASE_FILE_VARIABLE} is not set, and there is no terminal to ask for it")
                 return None
-            data_key = self._try_passphrase(header, slots, passphrase, tried)
+            data_key = self._try_passphrase(header, slots, passphrase)
             if data_key is not None:
                 return data_key
         tried.append(f"a wrong passphrase was typed {_ATTEMPTS} times")
@@ -132,13 +132,9 @@ class Unlock:
 
         return ask_hidden(prompt)
 
-    def _try_passphrase(self, header: Header, slots: list[Slot], passphrase: bytes, tried: list[str]) -> bytes | None:
+    def _try_passphrase(self, header: Header, slots: list[Slot], passphrase: bytes) -> bytes | None:
         for slot in slots:
-            try:
-                key = passphrase_key(passphrase, slot.kdf)
-            except ValueError as error:
-                tried.append(f"slot {slot.id} cannot be used: {error}")
-                continue
+            key = passphrase_key(passphrase, slot.kdf)
             data_key = self._open(header, slot, private_key(key, header.vault_id, slot))
             if data_key is not None:
                 return data_key
@@ -226,6 +222,20 @@ def check_directory(path: str) -> None:
             f"other users may replace files in {path} (mode {stat.S_IMODE(status.st_mode):04o})",
             hint=f"chmod 700 {path}",
         )
+
+
+def _usable_passphrase_slots(header: Header, tried: list[str]) -> list[Slot]:
+    """The passphrase slots, without those whose parameters no honest writer chooses."""
+    usable = []
+    for slot in header.slots:
+        if slot.type == PASSPHRASE:
+            try:
+                parse_argon2id(slot.kdf)
+            except ValueError as error:
+                tried.append(f"slot {slot.id} cannot be used: {error}")
+            else:
+                usable.append(slot)
+    return usable
 
 
 def _what_would_unlock(header: Header) -> str:

@@ -1,0 +1,175 @@
+"""Files that are whole or not there, and locks."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from dso.errors import FileAccessError
+from dso.system.files import FileLock, locked, read_file, remove_stale_temporaries, write_all, write_atomic, write_new
+
+
+def _temporaries(directory):
+    return [name for name in os.listdir(directory) if name.endswith(".tmp")]
+
+
+@pytest.mark.parametrize("umask", [0, 0o077, 0o777])
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+def test_mode_is_exact_whatever_the_umask(tmp_path, umask, mode):
+    path = tmp_path / "file"
+    before = os.umask(umask)
+    try:
+        write_atomic(str(path), b"content", mode)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+    assert path.read_bytes() == b"content"
+
+
+def test_replacing_makes_a_new_file_and_readers_of_the_old_one_keep_it(tmp_path):
+    path = tmp_path / "file"
+    write_atomic(str(path), b"old")
+    with path.open("rb") as reader:
+        write_atomic(str(path), b"newer")
+        assert reader.read() == b"old"
+    assert path.read_bytes() == b"newer"
+    assert not _temporaries(tmp_path)
+
+
+def test_relative_path_and_owner(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_atomic("file", b"x", owner=(2001, 2002))
+    status = (tmp_path / "file").stat()
+    assert (status.st_uid, status.st_gid) == (2001, 2002)
+
+
+@pytest.mark.parametrize("call", ["write", "fsync", "rename", "fchmod"])
+def test_failure_keeps_the_old_file_and_removes_the_temporary(tmp_path, monkeypatch, call):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def fail(*_args):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, fail)
+        with pytest.raises(OSError, match="No space"):
+            write_atomic(str(path), b"new")
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_short_writes_are_continued(tmp_path, monkeypatch):
+    original = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: original(descriptor, bytes(data)[:7]))
+    write_atomic(str(tmp_path / "file"), b"0123456789" * 10)
+    assert (tmp_path / "file").read_bytes() == b"0123456789" * 10
+
+
+def test_directory_that_cannot_be_synchronised_is_fine_only_where_the_file_system_has_no_way(tmp_path, monkeypatch):
+    original = os.fsync
+
+    def refuse_directories(number):
+        def call(descriptor):
+            if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+                raise OSError(number, "no")
+            original(descriptor)
+
+        return call
+
+    monkeypatch.setattr(os, "fsync", refuse_directories(22))
+    write_atomic(str(tmp_path / "file"), b"x")
+    monkeypatch.setattr(os, "fsync", refuse_directories(5))
+    with pytest.raises(OSError, match="no"):
+        write_atomic(str(tmp_path / "file"), b"x")
+
+
+def test_new_file_never_replaces_anything(tmp_path):
+    path = tmp_path / "file"
+    write_new(str(path), b"first")
+    os.symlink("nowhere", tmp_path / "link")
+    for taken in (path, tmp_path / "link"):
+        with pytest.raises(FileExistsError):
+            write_new(str(taken), b"second")
+    assert path.read_bytes() == b"first"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert sorted(os.listdir(tmp_path)) == ["file", "link"]
+
+
+def test_stale_temporaries_of_this_file_only_are_removed(tmp_path):
+    for name in (".file.0123.tmp", ".file2.0123.tmp", ".file.note", "file"):
+        (tmp_path / name).touch()
+    remove_stale_temporaries(str(tmp_path / "file"))
+    remove_stale_temporaries(str(tmp_path / "missing" / "file"))
+    assert sorted(os.listdir(tmp_path)) == [".file.note", ".file2.0123.tmp", "file"]
+
+
+def test_read_file_reads_what_grows_and_what_has_no_size(tmp_path):
+    (tmp_path / "file").write_bytes(b"x" * 300_000)
+    assert len(read_file(str(tmp_path / "file"), "the file")) == 300_000
+    assert read_file("/proc/self/status", "the file").startswith(b"Name:")
+    assert read_file("/dev/null", "the file") == b""
+
+
+def test_read_file_names_what_it_could_not_read_and_why(tmp_path):
+    with pytest.raises(FileAccessError, match=r"cannot read the backup .*missing: no such file or directory"):
+        read_file(str(tmp_path / "missing"), "the backup")
+    with pytest.raises(FileAccessError, match="is a directory"):
+        read_file(str(tmp_path), "the backup")
+    (tmp_path / "file").write_bytes(b"12345")
+    assert read_file(str(tmp_path / "file"), "the backup", 5) == b"12345"
+    with pytest.raises(FileAccessError, match="more than 4 bytes"):
+        read_file(str(tmp_path / "file"), "the backup", 4)
+
+
+def test_write_all_takes_bytes_and_views(tmp_path):
+    descriptor = os.open(tmp_path / "file", os.O_WRONLY | os.O_CREAT)
+    write_all(descriptor, b"ab")
+    write_all(descriptor, memoryview(b"cdef")[1:3])
+    os.close(descriptor)
+    assert (tmp_path / "file").read_bytes() == b"abde"
+
+
+def test_exclusive_lock_keeps_others_out_and_is_given_back(tmp_path):
+    path = str(tmp_path / "lock")
+    with locked(path):
+        for shared in (False, True):
+            with pytest.raises(TimeoutError), locked(path, 0, shared=shared):
+                pass
+    with locked(path, 0):
+        pass
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+
+
+def test_shared_locks_get_along(tmp_path):
+    path = str(tmp_path / "lock")
+    with locked(path, 0, shared=True), locked(path, 0, shared=True), pytest.raises(TimeoutError):
+        FileLock(path, 0).__enter__()
+
+
+def test_waiting_ends_when_the_holder_does(tmp_path):
+    path = str(tmp_path / "lock")
+    script = (
+        "import sys; from dso.system.files import locked\n"
+        f"with locked({path!r}): print('held', flush=True); sys.stdin.read()"
+    )
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=root
+    ) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(TimeoutError):
+            FileLock(path, 0.05).__enter__()
+        holder.send_signal(signal.SIGKILL)
+        with locked(path, 60):
+            pass
+
+
+def test_lock_file_is_not_followed_through_a_link(tmp_path):
+    os.symlink(tmp_path / "elsewhere", tmp_path / "lock")
+    with pytest.raises(OSError, match="symbolic links"):
+        FileLock(str(tmp_path / "lock"), 0).__enter__()
+    assert os.listdir(tmp_path) == ["lock"]
