@@ -50,6 +50,12 @@ def _run(invocation: Invocation) -> int:
 
     if invocation.command in COMPOSE_COMMANDS:
         return int(load(invocation.command).run(invocation))
+    if invocation.command == "secret":
+        from dso.cli.cmd_secret import is_plain_get, write_value
+
+        if is_plain_get(invocation.words):
+            write_value(invocation.words[1])
+            return 0
     import argparse
 
     from dso.cli.parser import build_parser

@@ -81,7 +81,7 @@ def test_metadata_imports_nothing_beyond_the_interpreter(imported_by: ImportedBy
 def test_secret_get_imports_only_what_it_takes_to_read_a_vault(imported_by: ImportedBy) -> None:
     imported_by("init")
     imported_by("secret", "set", "shop/key", input="value")
-    assert imported_by("secret", "get", "shop/key") <= LAUNCHER | PARSER | GET
+    assert imported_by("secret", "get", "shop/key") <= LAUNCHER | GET
 
 
 def test_help_imports_no_more_than_the_commands(imported_by: ImportedBy) -> None:
