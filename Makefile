@@ -4,7 +4,7 @@ PYTHON := .venv/bin/python
 BINARIES := dist/bin/docker-dso
 
 # What the binaries are made from; another than the last build's makes `make binaries` build again.
-SOURCES := VERSION build/requirements.txt $(wildcard build/specs/*) $(wildcard build/specs/hooks/*) \
+SOURCES := VERSION build/requirements.txt $(wildcard build/specs/*.* build/specs/hooks/*.py) \
            $(shell find dso -name '*.py')
 
 .DEFAULT_GOAL := help
@@ -24,12 +24,16 @@ venv: .venv/.ready ## Make the virtual environment .venv with all development to
 .PHONY: binaries
 binaries: $(BINARIES) ## Freeze the binaries into dist/bin
 
-# PyInstaller keeps its cache and work files in .build and compresses nothing (see build/specs/common.py).
+# What PyInstaller does stays in .build. It compresses nothing (see build/specs/common.py), and starts afresh,
+# since it would not notice a change of its hooks. The binary is replaced at one go: another may be running.
+FREEZE = PYINSTALLER_CONFIG_DIR=.build/pyinstaller PYINSTALLER_ZLIB_COMPRESSION_LEVEL=0 PYTHONDONTWRITEBYTECODE=1 \
+         PYTHONHASHSEED=0 $(PYTHON) -m PyInstaller --noconfirm --log-level WARN
+
 dist/bin/%: build/specs/%.spec .venv/.ready $(SOURCES)
 	rm -rf .build/work
-	PYINSTALLER_CONFIG_DIR=.build/pyinstaller PYINSTALLER_ZLIB_COMPRESSION_LEVEL=0 PYTHONHASHSEED=0 \
-	    $(PYTHON) -m PyInstaller --noconfirm --log-level WARN --workpath .build/work --distpath dist/bin $<
-	@touch $@
+	$(FREEZE) --workpath .build/work --distpath .build/bin $<
+	@mkdir -p $(@D)
+	mv -f .build/bin/$* $@
 
 .PHONY: lint
 lint: .venv/.ready ## Check style and types
