@@ -1,24 +1,36 @@
 """Tar archives in memory: POSIX.1-2001 pax interchange format.
 
-Not tarfile, which imports shutil and costs 10 ms; what is needed are regular files and directories.
+Not tarfile, which imports shutil and costs 10 ms; what is needed are files, directories and links.
 Secrets pass through here: nothing is written anywhere.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without importing typing at start-up
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BLOCK = 512
-_NAME, _SIZE, _TYPE, _CHECKSUM = slice(0, 100), slice(124, 136), 156, slice(148, 156)
+_NAME, _SIZE, _TYPE, _LINK, _CHECKSUM = slice(0, 100), slice(124, 136), 156, slice(157, 257), slice(148, 156)
 _MAX_NAME = 100
 _MAX_OCTAL = 0o7777777  # seven digits
 _REGULAR = (b"0", b"\0")
 
 
+class _Entry(NamedTuple):
+    name: str
+    kind: bytes
+    content: bytes = b""
+    uid: int = 0
+    gid: int = 0
+    mode: int = 0o444
+    link: str = ""
+
+
 class Archive:
-    """A tar archive being built."""
+    """A tar archive being built; `mtime` is everything's time of change, in seconds since 1970."""
 
     def __init__(self, mtime: int) -> None:
         self._parts: list[bytes] = []
@@ -26,42 +38,43 @@ class Archive:
 
     def add_file(self, name: str, content: bytes, *, uid: int = 0, gid: int = 0, mode: int = 0o444) -> None:
         """Add a regular file. name is relative, with "/" between directories."""
-        self._add(name, b"0", content, uid, gid, mode)
+        self._add(_Entry(name, b"0", content, uid, gid, mode))
 
     def add_directory(self, name: str, mode: int = 0o755) -> None:
         """Add a directory that root owns."""
-        self._add(name + "/", b"5", b"", 0, 0, mode)
+        self._add(_Entry(name + "/", b"5", mode=mode))
+
+    def add_link(self, name: str, target: str, *, uid: int = 0, gid: int = 0, mode: int = 0o444) -> None:
+        """Add a hard link to an earlier entry, whose owner and mode have to be repeated."""
+        self._add(_Entry(name, b"1", b"", uid, gid, mode, target))
 
     def finish(self) -> bytes:
         """The archive's bytes."""
         return b"".join(self._parts) + bytes(2 * BLOCK)
 
-    def _add(self, name: str, kind: bytes, content: bytes, uid: int, gid: int, mode: int) -> None:
-        records = {}
-        if len(name) > _MAX_NAME or not name.isascii():
-            records["path"] = name
-        for field, number in (("uid", uid), ("gid", gid)):
-            if number > _MAX_OCTAL:
-                records[field] = str(number)
+    def _add(self, entry: _Entry) -> None:
+        texts = {"path": entry.name, "linkpath": entry.link}
+        numbers = {"uid": entry.uid, "gid": entry.gid}
+        records = [_pax_record(key, text) for key, text in texts.items() if len(text) > _MAX_NAME or not text.isascii()]
+        records += [_pax_record(key, str(number)) for key, number in numbers.items() if number > _MAX_OCTAL]
         if records:
-            pax = b"".join(_pax_record(key, value) for key, value in records.items())
-            self._append(_header("pax-header", b"x", len(pax), 0, 0, 0o444, self._mtime), pax)
-        short = name.encode("ascii", "replace")[:_MAX_NAME].decode()
-        self._append(
-            _header(short, kind, len(content), min(uid, _MAX_OCTAL), min(gid, _MAX_OCTAL), mode, self._mtime), content
-        )
+            self._append(_Entry("pax-header", b"x", b"".join(records)))
+        self._append(entry)
 
-    def _append(self, header: bytes, content: bytes) -> None:
-        self._parts += (header, content, bytes(-len(content) % BLOCK))
+    def _append(self, entry: _Entry) -> None:
+        self._parts += (_header(entry, self._mtime), entry.content, bytes(-len(entry.content) % BLOCK))
 
 
-def _header(name: str, kind: bytes, size: int, uid: int, gid: int, mode: int, mtime: int) -> bytes:
+def _header(entry: _Entry, mtime: int) -> bytes:
+    """The block before an entry's content; what does not fit is said in a pax header before."""
     header = bytearray(BLOCK)
-    header[_NAME] = name.encode().ljust(100, b"\0")
-    header[100:124] = b"%07o\0%07o\0%07o\0" % (mode, uid, gid)
-    header[124:148] = b"%011o\0%011o\0" % (size, mtime)
+    for field, text in ((_NAME, entry.name), (_LINK, entry.link)):
+        header[field] = text.encode("ascii", "replace")[:_MAX_NAME].ljust(_MAX_NAME, b"\0")
+    owner = (min(entry.uid, _MAX_OCTAL), min(entry.gid, _MAX_OCTAL))
+    header[100:124] = b"%07o\0%07o\0%07o\0" % (entry.mode, *owner)
+    header[124:148] = b"%011o\0%011o\0" % (len(entry.content), mtime)
     header[_CHECKSUM] = b" " * 8
-    header[_TYPE : _TYPE + 1] = kind
+    header[_TYPE : _TYPE + 1] = entry.kind
     header[257:265] = b"ustar\x0000"
     header[_CHECKSUM] = b"%06o\0 " % sum(header)
     return bytes(header)

@@ -12,14 +12,13 @@ from typing import NamedTuple
 from dso import paths
 from dso.delivery import locks, pause
 from dso.delivery.archive import Archive, read_files
-from dso.delivery.engine import LIVE_STATUSES, message_of
+from dso.delivery.container import start_keeper
+from dso.delivery.engine import LIVE_STATUSES
 from dso.delivery.plan import (
     DIRECTORY,
-    KEEPER_FORMAT,
     LABEL_FORMAT,
     MANIFEST,
-    NOSWAP,
-    VOLUME_OPTIONS,
+    STAGING,
     Keeper,
     Manifest,
     Observed,
@@ -40,11 +39,9 @@ if TYPE_CHECKING:
     from dso.delivery.engine import Engine
     from dso.delivery.plan import ServiceVolume
 
-IMAGE_REPOSITORY, IMAGE_TAG = "dso/keeper", KEEPER_FORMAT
 COMPOSE_PROJECT_LABEL = "com.docker.compose.project"
 SWEEP_AFTER = 3600  # seconds: how long another vault's keeper is left alone
 _HOLDING = ("running", "paused")
-_FIRST_ERROR, _NOT_FOUND, _CONFLICT = 400, 404, 409
 
 
 class KeeperState(NamedTuple):
@@ -96,7 +93,7 @@ def deliver(engine: Engine, project: str, volumes: Sequence[ServiceVolume], *, v
         target = keeper.id if keeper else ""
         for action in plan(observed, wanted):
             if isinstance(action, StartKeeper):
-                target = _start_keeper(engine, wanted, action)
+                target = start_keeper(engine, wanted, action)
             elif isinstance(action, WriteFiles):
                 _write_files(engine, target, action)
             else:
@@ -247,25 +244,42 @@ def _read_manifest(engine: Engine, keeper: Keeper) -> Manifest | None:
 
 
 def _write_files(engine: Engine, keeper_id: str, action: WriteFiles) -> None:
-    """One archive for all volumes; the manifest goes first as "in doubt", and last as it then is."""
-    archive = Archive(action.after.delivered_at)
-    archive.add_file(MANIFEST, action.during.encode(), mode=0o400)
-    for service, name in action.removed:
-        archive.add_file(f"{service}/{name}", b"", mode=0)
-    for directory in _directories(action):
-        archive.add_directory(directory)
-    for service, file in action.changed:
-        archive.add_file(
-            f"{service}/{file.name}", file.value.reveal(), uid=file.uid, gid=file.gid, mode=file.mode & 0o7777
-        )
-    archive.add_file(MANIFEST, action.after.encode(), mode=0o400)
-    engine.put_archive(keeper_id, DIRECTORY, archive.finish())
+    """Write everything with one request; take names away with two more, which is seldom needed."""
+    engine.put_archive(keeper_id, DIRECTORY, _build_archive(action))
     if action.removed:
         stale = [f"{DIRECTORY}/{service}/{name}" for service, name in action.removed]
         try:
             engine.execute(keeper_id, [f"/{pause.NAME}", *stale])
         except EngineError:
             return  # an Engine that forbids exec: the names stay, the files are empty and nobody may read them
+
+
+def _build_archive(action: WriteFiles) -> bytes:
+    """One archive for all volumes; the manifest goes first as "in doubt", and last as it then is.
+
+    The Engine extracts in order and removes what is in an entry's way. A new value is written
+    whole into STAGING, which only root can enter, and then linked to its place, so that a reader
+    never finds half of it. The file that follows takes STAGING's place, and its content away.
+    """
+    archive = Archive(action.after.delivered_at)
+    archive.add_file(MANIFEST, action.during.encode(), mode=0o400)
+    for service, name in action.removed:
+        archive.add_file(f"{service}/{name}", b"", mode=0)
+    for directory in _directories(action):
+        archive.add_directory(directory)
+    for service in sorted(action.staged):
+        archive.add_directory(f"{service}/{STAGING}", mode=0o700)
+    for number, (service, file) in enumerate(action.changed):
+        place, mode = f"{service}/{file.name}", file.mode & 0o7777
+        written = f"{service}/{STAGING}/{number}" if service in action.staged else place
+        archive.add_file(written, file.value.reveal(), uid=file.uid, gid=file.gid, mode=mode)
+        if written != place:
+            archive.add_link(place, written, uid=file.uid, gid=file.gid, mode=mode)
+    for service in sorted(action.staged):
+        archive.add_file(f"{service}/{STAGING}", b"", mode=0)
+        archive.add_directory(f"{service}/{STAGING}", mode=0o700)
+    archive.add_file(MANIFEST, action.after.encode(), mode=0o400)
+    return archive.finish()
 
 
 def _directories(action: WriteFiles) -> list[str]:
@@ -275,92 +289,6 @@ def _directories(action: WriteFiles) -> list[str]:
         for depth in range(2, len(parts)):
             found["/".join(parts[:depth])] = None
     return list(found)
-
-
-def _start_keeper(engine: Engine, wanted: Wanted, action: StartKeeper) -> str:
-    """Create and start a keeper, and with it the volumes that are missing; its id.
-
-    noswap (Linux 6.4, not in a user namespace) is tried rather than asked for: the mount then
-    fails with EINVAL, and the empty volumes are made anew without it.
-    """
-    keeper_id = _create_keeper(engine, wanted, action)
-    started = engine.start_container(keeper_id)
-    if started.status < _FIRST_ERROR:
-        return keeper_id
-    message = message_of(started)
-    engine.remove_container(keeper_id)
-    for service in (None, *action.services):
-        engine.remove_volume(volume_name(wanted.project, service))
-    if action.noswap and "invalid argument" in message:
-        return _start_keeper(engine, wanted, action._replace(noswap=False))
-    raise EngineError(f"the Docker Engine could not start the keeper of project {wanted.project}: {message}")
-
-
-def _create_keeper(engine: Engine, wanted: Wanted, action: StartKeeper) -> str:
-    import json
-
-    name = f"{wanted.project}-dso-keeper-{os.urandom(4).hex()}"
-    configuration = _configuration(wanted, action)
-    response = engine.create_container(name, configuration)
-    if response.status == _NOT_FOUND:
-        _import_image(engine)
-        response = engine.create_container(name, configuration)
-    if response.status >= _FIRST_ERROR:
-        raise EngineError(f"the Docker Engine could not create the keeper: {message_of(response)}")
-    keeper_id: str = json.loads(response.body)["Id"]
-    return keeper_id
-
-
-def _import_image(engine: Engine) -> None:
-    """Make the keeper's image out of the bytes of its one program: no registry is needed."""
-    archive = Archive(0)
-    archive.add_file(pause.NAME, pause.executable(engine.version().get("Arch", "")), mode=0o555)
-    engine.import_image(IMAGE_REPOSITORY, IMAGE_TAG, archive.finish(), (f'ENTRYPOINT ["/{pause.NAME}"]',))
-
-
-def _configuration(wanted: Wanted, action: StartKeeper) -> dict[str, object]:
-    """The body of ContainerCreate. No Compose labels: `down --remove-orphans` must not take the keeper."""
-    mounts = [_mount(wanted, service, noswap=action.noswap) for service in (None, *action.services)]
-    return {
-        "Image": f"{IMAGE_REPOSITORY}:{IMAGE_TAG}",
-        "Entrypoint": [f"/{pause.NAME}"],
-        "Cmd": [],
-        "User": "0:0",
-        "StopSignal": "SIGKILL",
-        "Labels": {
-            paths.LABEL_ROLE: "keeper",
-            paths.LABEL_PROJECT: wanted.project,
-            paths.LABEL_VAULT: wanted.vault_id,
-            LABEL_FORMAT: KEEPER_FORMAT,
-        },
-        "HostConfig": {
-            "Mounts": mounts,
-            "NetworkMode": "none",
-            "ReadonlyRootfs": True,
-            "CapDrop": ["ALL"],
-            "SecurityOpt": ["no-new-privileges"],
-            "RestartPolicy": {"Name": "always"},
-            "LogConfig": {"Type": "none"},
-        },
-    }
-
-
-def _mount(wanted: Wanted, service: str | None, *, noswap: bool) -> dict[str, object]:
-    labels = {
-        paths.LABEL_ROLE: "volume",
-        paths.LABEL_PROJECT: wanted.project,
-        paths.LABEL_VAULT: wanted.vault_id,
-    }
-    if service is not None:
-        labels[paths.LABEL_SERVICE] = service
-    options = f"{VOLUME_OPTIONS},{NOSWAP}" if noswap else VOLUME_OPTIONS
-    driver = {"Name": "local", "Options": {"type": "tmpfs", "device": "tmpfs", "o": options}}
-    return {
-        "Type": "volume",
-        "Source": volume_name(wanted.project, service),
-        "Target": DIRECTORY if service is None else f"{DIRECTORY}/{service}",
-        "VolumeOptions": {"NoCopy": True, "Labels": labels, "DriverConfig": driver},
-    }
 
 
 def _remove_volumes(engine: Engine, project: str) -> None:

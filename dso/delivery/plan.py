@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 KEEPER_FORMAT = "1"  # a keeper made by a DSO with another arrangement is replaced
 LABEL_FORMAT = "io.dso.keeper"
 DIRECTORY = "/run/dso"  # where the parent volume is mounted in the keeper
+STAGING = "..dso"  # in a service's volume; what reads whole directories skips names that start with ".."
 MANIFEST = "@manifest"  # in the parent volume; "@" cannot be in a service's name
-VOLUME_BYTES = 64 * 1024 * 1024
+VOLUME_BYTES = 60 * 1024 * 1024  # of the 64 that VOLUME_OPTIONS allow: a replaced file is there twice for a moment
 VOLUME_OPTIONS = "size=64m,mode=0755,nodev,nosuid,noexec"
 NOSWAP = "noswap"
 _PAGE = 4096
@@ -138,11 +139,13 @@ class WriteFiles(NamedTuple):
     """Write files into the volumes, in one step that ends with `after` as the manifest.
 
     While it lasts the manifest is `during`: if it breaks off, the next delivery knows which files
-    are in doubt. `removed` are emptied first, then taken away.
+    are in doubt. `removed` are emptied first, then taken away. Services in `staged` have former
+    content that readers may be looking at (or that a broken off delivery left in STAGING).
     """
 
     changed: tuple[tuple[str, SecretFile], ...]
     removed: tuple[tuple[str, str], ...]
+    staged: frozenset[str]
     during: Manifest
     after: Manifest
 
@@ -228,7 +231,8 @@ def _check(volume: ServiceVolume) -> None:
     if len(set(names)) != len(names):
         raise ValueError(f"two files of service {volume.service} have one name")
     for name in names:
-        if "\0" in name or any(part in ("", ".", "..") for part in name.split("/")):
+        parts = name.split("/")
+        if "\0" in name or parts[0] == STAGING or any(part in ("", ".", "..") for part in parts):
             raise ValueError(f"a file cannot be called {name!r}")
     needed = sum(len(file.value) + _PAGE - len(file.value) % _PAGE for file in volume.files)
     if needed > VOLUME_BYTES:
@@ -275,5 +279,9 @@ def _plan_files(manifest: Manifest | None, wanted: Wanted) -> WriteFiles | None:
     during = {service: dict(held.get(service, {})) for service in after}
     for service, name in (*removed, *((service, file.name) for service, file in changed)):
         during[service][name] = IN_DOUBT
+    staged = {service for service, file in changed if file.name in held.get(service, {})}
+    staged |= {volume.service for volume in wanted.volumes if IN_DOUBT in held.get(volume.service, {}).values()}
     at = wanted.now
-    return WriteFiles(tuple(changed), tuple(removed), Manifest(at, during), Manifest(at, after))
+    return WriteFiles(
+        tuple(changed), tuple(removed), frozenset(staged), during=Manifest(at, during), after=Manifest(at, after)
+    )

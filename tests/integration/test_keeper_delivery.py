@@ -191,6 +191,28 @@ def test_changed_value_replaces_the_file_and_open_files_stay_whole(stack: Stack)
     assert stack.read("api", "key") == [b"new"]
 
 
+def test_replacing_leaves_nothing_of_the_former_value_and_no_visible_name(stack: Stack) -> None:
+    stack.deliver(volume("api", SecretFile("key", SecretValue(b"old"), 1000, 1001, 0o400)))
+    container = stack.run("api", "sleep", "1000")
+    stack.deliver(volume("api", SecretFile("key", SecretValue(b"new"), 1000, 1001, 0o400)))
+    assert stack.docker("exec", container, "ls", MOUNT).out.split() == ["key"]
+    assert stack.docker("exec", container, "find", MOUNT, "-type", "f").out.split() == [f"{MOUNT}/key"]
+    assert stack.docker("exec", container, "stat", "-c", "%u:%g %a %h", f"{MOUNT}/key").out == "1000:1001 400 1\n"
+
+
+def test_reader_never_finds_half_a_value(stack: Stack) -> None:
+    values = [b"A" * 100_000, b"B" * 100_000]
+    stack.deliver(files("api", key=values[0]))
+    loop = f"while :; do sha256sum < {MOUNT}/key 2>/dev/null; done"
+    container = stack.run("api", "sh", "-c", loop)
+    for n in range(1, 41):
+        stack.deliver(files("api", key=values[n % 2]))
+    stack.docker("kill", container)
+    lines = stack.docker("logs", container).out.splitlines()
+    shown = {line.split()[0] for line in lines[:-1]}  # the last line may be cut off
+    assert shown == {sha256(value) for value in values}
+
+
 def test_removed_file_is_gone_from_running_containers(stack: Stack) -> None:
     stack.deliver(files("api", kept=b"1", gone=b"2"))
     container = stack.run("api", "sleep", "1000")

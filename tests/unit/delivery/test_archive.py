@@ -48,6 +48,18 @@ def test_entries_keep_their_order_and_repetitions() -> None:
     assert list(read_files(data)) == [("a", b"1"), ("d/e/f", b"2" * BLOCK), ("a", b"3")]
 
 
+@given(NAMES, NAMES)
+def test_links_name_their_target_and_repeat_its_owner(name: str, target: str) -> None:
+    archive = Archive(0)
+    archive.add_file(target, b"x", uid=5, gid=6, mode=0o400)
+    archive.add_link(name, target, uid=5, gid=6, mode=0o400)
+    with tarfile.open(fileobj=io.BytesIO(archive.finish())) as tar:
+        file, link = tar.getmembers()
+        assert link.islnk()
+        assert (link.name, link.linkname, link.size) == (name, target, 0)
+        assert (link.uid, link.gid, link.mode) == (file.uid, file.gid, file.mode) == (5, 6, 0o400)
+
+
 @pytest.mark.parametrize("kind", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
 def test_files_of_archives_by_others_are_read(kind: int) -> None:
     buffer = io.BytesIO()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -44,6 +46,7 @@ class FakeEngine:
         self.refuse_every_start = ""
         self.refuse_exec = False
         self.manifest: bytes | None = None
+        self.key = KEY
 
     def containers(self, labels: Sequence[str] = (), statuses: Sequence[str] = ()) -> list[dict[str, Any]]:
         if not self.written:
@@ -104,7 +107,7 @@ def engine() -> FakeEngine:
 
 def deliver(engine: FakeEngine, *names: str) -> None:
     files = tuple(SecretFile(name, SecretValue(b"value of " + name.encode()), 0, 0, 0o444) for name in names)
-    keeper.deliver(engine, "shop", [ServiceVolume("api", files)], vault_id="v", mac_key=KEY)  # type: ignore[arg-type]
+    keeper.deliver(engine, "shop", [ServiceVolume("api", files)], vault_id="v", mac_key=engine.key)  # type: ignore[arg-type]
 
 
 def options(configuration: Mapping[str, Any]) -> set[str]:
@@ -189,11 +192,24 @@ def test_manifest_comes_first_in_doubt_and_last_as_it_then_is(engine: FakeEngine
     assert all(len(state[0]) == 32 for state in after.values())
 
 
+def test_replaced_file_is_written_aside_and_linked_to_its_place(engine: FakeEngine) -> None:
+    deliver(engine, "a")
+    engine.manifest = _last_manifest(engine)
+    engine.key = b"x" * 32
+    deliver(engine, "a")
+    with tarfile.open(fileobj=io.BytesIO(engine.written[-1][1])) as tar:
+        entries = [(m.name, m.type, m.linkname, m.mode) for m in tar if m.name != "@manifest"]
+    assert entries == [
+        ("api/..dso", tarfile.DIRTYPE, "", 0o700),
+        ("api/..dso/0", tarfile.REGTYPE, "", 0o444),
+        ("api/a", tarfile.LNKTYPE, "api/..dso/0", 0o444),
+        ("api/..dso", tarfile.REGTYPE, "", 0),  # takes the place, and the content, of the directory
+        ("api/..dso", tarfile.DIRTYPE, "", 0o700),
+    ]
+
+
 def test_files_in_directories_get_them_once(engine: FakeEngine) -> None:
     deliver(engine, "a/b/c", "a/d")
-    import io
-    import tarfile
-
     with tarfile.open(fileobj=io.BytesIO(engine.written[-1][1])) as tar:
         assert [(m.name, m.mode) for m in tar if m.isdir()] == [("api/a", 0o755), ("api/a/b", 0o755)]
 

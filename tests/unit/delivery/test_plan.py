@@ -224,16 +224,31 @@ def test_volumes_without_noswap_tell_that_the_engine_has_none() -> None:
     assert start == StartKeeper(("api", "db"), noswap=False)
 
 
+def test_only_services_with_former_content_are_staged() -> None:
+    before = wanted(API)
+    new = API._replace(files=(*API.files, file("more")))
+    (added,) = plan(Observed([keeper("k", "api")], delivered(before)), wanted(new))
+    assert isinstance(added, WriteFiles)
+    assert added.staged == frozenset()
+    other = wanted(API, key=b"x" * 32)
+    (replaced,) = plan(Observed([keeper("k", "api")], delivered(before)), other)
+    assert isinstance(replaced, WriteFiles)
+    assert replaced.staged == {"api"}
+    (tidied,) = plan(Observed([keeper("k", "api")], replaced.during), wanted(ServiceVolume("api", ())))
+    assert isinstance(tidied, WriteFiles)
+    assert tidied.staged == {"api"}  # a broken off delivery may have left something there
+
+
 def test_files_that_do_not_fit_are_refused_before_anything_is_done() -> None:
     large = SecretValue(bytes(1 << 20))
-    fits = ServiceVolume("api", tuple(file("x")._replace(name=str(n), value=large) for n in range(63)))
+    fits = ServiceVolume("api", tuple(file("x")._replace(name=str(n), value=large) for n in range(59)))
     assert plan(Observed([], None), wanted(fits))
     too_many = fits._replace(files=(*fits.files, file("y")._replace(value=large)))
     with pytest.raises(UnsuitableValueError, match=str(VOLUME_BYTES)):
         plan(Observed([], None), wanted(too_many))
 
 
-@pytest.mark.parametrize("name", ["", "/etc/passwd", "a//b", "../db/password", "a/..", ".", "a\0b"])
+@pytest.mark.parametrize("name", ["", "..dso", "..dso/x", "/etc/passwd", "a//b", "../db/password", "a/..", ".", "a\0b"])
 def test_names_that_leave_the_volume_are_refused(name: str) -> None:
     with pytest.raises(ValueError):
         plan(Observed([], None), wanted(ServiceVolume("api", (file(name),))))
