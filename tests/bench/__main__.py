@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -41,6 +42,7 @@ class Options(NamedTuple):
 def main() -> int:
     """Run it; returns an exit code. A missed goal is a finding, not a failure."""
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the stacks are removed
     scratch = tempfile.mkdtemp(prefix="dso-bench-")
     try:
         return _bench(options, scratch)

@@ -72,11 +72,11 @@ class Lookup(NamedTuple):
     def words(self) -> tuple[str, ...]:
         return ("secret", "get", f"{NAMESPACE}/SECRET_{self.size // 2:05d}")
 
-    def case(self, key: str, label: str, *program: str) -> Case:
+    def case(self, key: str, label: str, *program: str, build: str = "") -> Case:
         """The case of `program secret get ...`."""
         env = self.home.environment()
         expect = secret_value(self.size // 2).encode()
-        name = f"{label} secret get, {self.size:,} secrets"
+        name = f"`{label} secret get` ({self.size:,} secrets{build})"
         return Case(key, name, (*program, *self.words()), env, self.home.path, expect)
 
 
@@ -89,7 +89,7 @@ def startup_cases(scratch: str, tools: Tools, default_build: str | None) -> list
     env = home.environment()
 
     def other(key: str, label: str, *argv: str, expect: bytes = b"") -> Case:
-        return Case(key, label, argv, env, home.path, expect)
+        return Case(key, f"`{label}`", argv, env, home.path, expect)
 
     cases = [
         other("metadata", f"docker-dso {METADATA}", FROZEN, METADATA, expect=b"SchemaVersion"),
@@ -109,11 +109,11 @@ def default_build_cases(scratch: str, tools: Tools, binary: str) -> list[Case]:
     """The same work done by a docker-dso that was built without any tuning."""
     usual = Lookup(home_with_secrets(os.path.join(scratch, "home-default-build"), 100, binary), 100)
     env, path = usual.home.environment(), usual.home.path
-    label = f"default build {METADATA}"
+    label = f"`docker-dso {METADATA}` (default build)"
     return [
         Case("default-metadata", label, (binary, METADATA), env, path, b"SchemaVersion"),
-        usual.case("default-get-100", "default build", binary),
-        usual.case("docker-default-get-100", "default build, docker dso", tools.docker, "dso"),
+        usual.case("default-get-100", "docker-dso", binary, build=", default build"),
+        usual.case("docker-default-get-100", "docker dso", tools.docker, "dso", build=", default build"),
     ]
 
 
@@ -167,7 +167,7 @@ def stack_cases(tools: Tools, plain: Project, referring: Project, image: str) ->
     env = referring.home.environment()
 
     def case(key: str, label: str, project: Project) -> Case:
-        return Case(key, label, (tools.docker, *label.split()[1:]), env, project.directory)
+        return Case(key, f"`{label}`", (tools.docker, *label.split()[1:]), env, project.directory)
 
     return [
         case("dso-up", "docker dso up -d", referring),

@@ -102,7 +102,7 @@ def size_outcome(size: int) -> Outcome:
 
 
 def _timed(series: Series) -> str:
-    return f"`{series.label}`, {series.typical:.1f} ms"
+    return f"{series.label}, {series.typical:.1f} ms"
 
 
 def _milliseconds(added: Estimate) -> str:

@@ -23,7 +23,7 @@ RESAMPLES = 2000
 class Case(NamedTuple):
     """A command to measure.
 
-    `label` is how the report writes it (no path of this machine), `expect` what its standard output
+    `label` is how the report writes it (Markdown, no path of this machine), `expect` what its standard output
     has to contain: a command that does not do its work is not worth a measurement.
     """
 

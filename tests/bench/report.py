@@ -94,7 +94,7 @@ def _series_table(series: Sequence[Series]) -> str:
         low, high = each.spread
         rows.append(
             (
-                f"`{each.label}`",
+                each.label,
                 f"{each.typical:.1f}",
                 f"{low:.1f} to {high:.1f}",
                 f"{min(each.wall):.1f}",
