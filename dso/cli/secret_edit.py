@@ -55,26 +55,33 @@ def edit(value: SecretValue, file_name: str, *, keep_newline: bool) -> SecretVal
     """
     from signal import SIGHUP, SIGTERM, signal
 
-    from dso.system.files import write_new
     from dso.system.memory import private_memory_directory
 
-    for number in (SIGTERM, SIGHUP):
-        signal(number, _leave)  # so that the directory is wiped
-    with private_memory_directory() as directory:
-        path = f"{directory}/{file_name}"
-        try:
-            write_new(path, value.reveal())
-        except OSError as error:
-            raise EditorError(f"cannot write to {directory}: {error.strerror}") from error
-        _run_editor(path)
-        try:
-            with open(path, "rb") as stream:
-                edited = stream.read()
-        except OSError as error:
-            raise EditorError(f"the editor left no file: {error.strerror}", hint="nothing was changed") from error
+    before = [(number, signal(number, _leave)) for number in (SIGTERM, SIGHUP)]  # so that the directory is wiped
+    try:
+        with private_memory_directory() as directory:
+            edited = _edit_file(f"{directory}/{file_name}", value.reveal())
+    finally:
+        for number, handler in before:
+            signal(number, handler)
     if not keep_newline and not value.reveal().endswith(b"\n"):
         edited = edited.removesuffix(b"\n")
     return SecretValue(edited)
+
+
+def _edit_file(path: str, content: bytes) -> bytes:
+    from dso.system.files import reason, write_new
+
+    try:
+        write_new(path, content)
+    except OSError as error:
+        raise EditorError(f"cannot write {path}: {reason(error)}") from error
+    _run_editor(path)
+    try:
+        with open(path, "rb") as stream:
+            return stream.read()
+    except OSError as error:
+        raise EditorError(f"the editor left no file: {reason(error)}", hint="nothing was changed") from error
 
 
 def _run_editor(path: str) -> None:
