@@ -82,7 +82,7 @@ def _header(entry: _Entry, mtime: int) -> bytes:
 
 def _pax_record(key: str, value: str) -> bytes:
     """`LENGTH key=value` and a newline, where LENGTH counts its own digits too."""
-    rest = f" {key}={value}\n".encode()
+    rest = f" {key}={value}\n".encode("utf-8", "surrogateescape")
     length = len(rest)
     while len(str(length)) + len(rest) != length:
         length = len(str(length)) + len(rest)
@@ -90,20 +90,37 @@ def _pax_record(key: str, value: str) -> bytes:
 
 
 def read_files(archive: bytes) -> Iterator[tuple[str, bytes]]:
-    """The regular files of an archive: (name, content). Names over 100 bytes come shortened.
+    """The regular files of an archive: (name, content).
 
     Raises:
         ValueError: it is no tar archive, or it is cut off.
     """
     position = 0
+    long_name = b""
     while position + BLOCK <= len(archive):
         header = archive[position : position + BLOCK]
         position += BLOCK
         if not any(header):
             return
         size = int(header[_SIZE].strip(b"\0 ") or b"0", 8)
-        if position + size > len(archive):
+        content = archive[position : position + size]
+        if len(content) < size:
             raise ValueError("the archive is cut off")
-        if header[_TYPE : _TYPE + 1] in _REGULAR:
-            yield header[_NAME].rstrip(b"\0").decode("utf-8", "replace"), archive[position : position + size]
         position += size + -size % BLOCK
+        kind = header[_TYPE : _TYPE + 1]
+        if kind == b"x":
+            long_name = _pax_path(content)
+            continue
+        if kind in _REGULAR:
+            yield (long_name or header[_NAME].rstrip(b"\0")).decode("utf-8", "surrogateescape"), content
+        long_name = b""
+
+
+def _pax_path(records: bytes) -> bytes:
+    """The path among pax records; b"" if there is none."""
+    while records:
+        length, _, _ = records.partition(b" ")
+        record, records = records[len(length) + 1 : int(length)], records[int(length) :]
+        if record.startswith(b"path="):
+            return record[len(b"path=") : -1]
+    return b""

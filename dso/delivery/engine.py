@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 OLDEST_API = (1, 41)  # Engine 20.10
 FIRST_API = "1.44"  # Engine 25 knows it, and later Engines accept nothing older
 TIMEOUT = 120.0  # seconds without a byte; a dead volume plugin alone stalls the Engine for 15
-MAX_BODY = 64 * 1024 * 1024
+MAX_BODY = 128 * 1024 * 1024  # a whole volume is the largest thing that is read
 LIVE_STATUSES = ("running", "paused", "restarting")
 
 _BAD_REQUEST, _NOT_FOUND, _CONFLICT, _SERVER_ERROR = 400, 404, 409, 500

@@ -16,9 +16,11 @@ from dso.delivery.container import start_keeper
 from dso.delivery.engine import LIVE_STATUSES
 from dso.delivery.plan import (
     DIRECTORY,
+    IN_DOUBT,
     LABEL_FORMAT,
     MANIFEST,
     STAGING,
+    FileState,
     Keeper,
     Manifest,
     Observed,
@@ -199,7 +201,9 @@ def _observe(engine: Engine, wanted: Wanted) -> Observed:
     keepers = _keepers(engine, wanted.project)
     chosen = suitable_keeper(keepers, wanted)
     holding = chosen or next((keeper for keeper in keepers if keeper.holds), None)
-    manifest = _read_manifest(engine, holding) if holding else None
+    manifest = None
+    if holding:
+        manifest = _read_manifest(engine, holding) or _survey(engine, holding, wanted)
     volumes = () if chosen else engine.volumes(name=[volume_name(wanted.project)])
     return Observed(keepers, manifest, volumes)
 
@@ -238,6 +242,21 @@ def _read_manifest(engine: Engine, keeper: Keeper) -> Manifest | None:
     except ValueError:
         return None
     return None
+
+
+def _survey(engine: Engine, keeper: Keeper, wanted: Wanted) -> Manifest:
+    """What is in the services' volumes, all in doubt: in place of a manifest that was lost.
+
+    Containers hold their volumes through a restart of the keeper (which loses the manifest): a
+    file that is not wanted any more has to go from there too. After a restart of the Engine they
+    are empty.
+    """
+    found: dict[str, dict[str, FileState]] = {}
+    for service in (volume.service for volume in wanted.volumes if volume.service in keeper.services):
+        archive = engine.get_archive(keeper.id, f"{DIRECTORY}/{service}")
+        names = [name.partition("/")[2] for name, _ in read_files(archive or b"")]
+        found[service] = {name: IN_DOUBT for name in names if name and not name.startswith(STAGING)}
+    return Manifest(0, found)
 
 
 # Acting

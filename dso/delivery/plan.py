@@ -103,7 +103,7 @@ class Keeper(NamedTuple):
 class Observed(NamedTuple):
     """What the Engine has of a project.
 
-    `manifest` is None when no keeper runs or its memory was lost. `volumes` (VolumeList) is only
+    `manifest` is None when no keeper runs. `volumes` (VolumeList) is only
     looked at when a keeper has to be started.
     """
 

@@ -57,8 +57,10 @@ def send_request(connection: Socket, method: str, target: str, body: bytes | Non
     elif method in ("POST", "PUT"):
         head += "Content-Length: 0\r\n"
     connection.sendall(head.encode("ascii") + b"\r\n")
-    if body:
-        connection.sendall(body)
+    rest = memoryview(body or b"")
+    while rest:
+        connection.sendall(rest[:_CHUNK])  # in pieces: a socket's timeout is for each call as a whole
+        rest = rest[_CHUNK:]
 
 
 class Reader:

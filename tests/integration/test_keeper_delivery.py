@@ -128,16 +128,19 @@ def state_of(stack: Stack, container: str) -> str:
 
 
 def test_delivery_after_a_keeper_crash_makes_everything_good(stack: Stack) -> None:
-    stack.deliver(files("api", key=b"x", other=b"y"))
+    stack.deliver(files("api", key=b"x", **{"n" * 150: b"y"}))
+    container = stack.run("api", "sleep", "1000")
     (keeper,) = stack.keepers()
     kill_process_of(stack, keeper)
     wait_until(lambda: state_of(stack, keeper) == "running 1", "the keeper's own restart")
     state = stack.state()
     assert state is not None
     assert (state.running, state.content) == (True, False)
-    stack.deliver(files("api", key=b"x", other=b"y"))
-    assert stack.read("api", "key", "other") == [b"x", b"y"]
+    stack.deliver(files("api", key=b"new"))
+    assert stack.read("api", "key") == [b"new"]
     assert stack.keepers() == [keeper]
+    shown = stack.docker("exec", container, "find", MOUNT, "-type", "f").out
+    assert shown.split() == [f"{MOUNT}/key"]  # the container kept the volume alive: what is not wanted is gone
 
 
 def test_steady_state_takes_two_requests_whatever_the_number_of_services(stack: Stack, proxy: EngineProxy) -> None:

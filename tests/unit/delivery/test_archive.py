@@ -28,6 +28,7 @@ def test_every_name_content_owner_and_mode_survives(name: str, content: bytes, u
         stream = tar.extractfile(member)
         assert stream is not None
         assert stream.read() == content
+    assert list(read_files(archive.finish())) == [(name, content)]
 
 
 def test_entries_keep_their_order_and_repetitions() -> None:
@@ -64,11 +65,22 @@ def test_links_name_their_target_and_repeat_its_owner(name: str, target: str) ->
 def test_files_of_archives_by_others_are_read(kind: int) -> None:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=kind) as tar:
-        member = tarfile.TarInfo("@manifest")
-        member.size = 3
-        member.pax_headers = {"SCHILY.xattr.user.x": "y"}
-        tar.addfile(member, io.BytesIO(b"abc"))
-    assert list(read_files(buffer.getvalue())) == [("@manifest", b"abc")]
+        for name in ("first", "second"):
+            member = tarfile.TarInfo(name)
+            member.size = 3
+            member.pax_headers = {"SCHILY.xattr.user.x": "y"}
+            tar.addfile(member, io.BytesIO(b"abc"))
+    assert list(read_files(buffer.getvalue())) == [("first", b"abc"), ("second", b"abc")]
+
+
+def test_long_name_belongs_to_one_entry_only() -> None:
+    archive = Archive(0)
+    archive.add_directory("d" * 150)
+    archive.add_file("short", b"1")
+    archive.add_file("é" * 80, b"2")
+    archive.add_link("l" * 150, "short")
+    archive.add_file("last", b"3")
+    assert list(read_files(archive.finish())) == [("short", b"1"), ("é" * 80, b"2"), ("last", b"3")]
 
 
 def test_cut_off_archive_is_an_error() -> None:

@@ -59,7 +59,7 @@ class FakeEngine:
         return []
 
     def get_archive(self, container_id: str, path: str) -> bytes | None:
-        return self.manifest
+        return self.manifest if path.endswith("@manifest") else None
 
     def create_container(self, name: str, configuration: Mapping[str, Any]) -> Response:
         if not self.has_image:
