@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import secrets
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
+from dso.delivery import keeper
 from dso.delivery.plan import SecretFile
 from dso.secret import SecretValue
 from tests.support.delivery import MOUNT, Stack, files, sha256, volume
@@ -111,9 +113,9 @@ def test_restart_crash_and_keeper_crash_keep_the_files(stack: Stack) -> None:
     wait_until(lambda: shown(2), "the start after docker restart")
     kill_process_of(stack, container)
     wait_until(lambda: shown(3), "the start after a crash")
-    (keeper,) = stack.keepers(running=True)
-    kill_process_of(stack, keeper)
-    wait_until(lambda: state_of(stack, keeper) == "running 1", "the keeper's own restart")
+    (keeper_id,) = stack.keepers(running=True)
+    kill_process_of(stack, keeper_id)
+    wait_until(lambda: state_of(stack, keeper_id) == "running 1", "the keeper's own restart")
     stack.docker("restart", "-t", "0", container)
     wait_until(lambda: shown(4), "the start after the keeper's crash")
 
@@ -130,15 +132,15 @@ def state_of(stack: Stack, container: str) -> str:
 def test_delivery_after_a_keeper_crash_makes_everything_good(stack: Stack) -> None:
     stack.deliver(files("api", key=b"x", **{"n" * 150: b"y"}))
     container = stack.run("api", "sleep", "1000")
-    (keeper,) = stack.keepers()
-    kill_process_of(stack, keeper)
-    wait_until(lambda: state_of(stack, keeper) == "running 1", "the keeper's own restart")
+    (keeper_id,) = stack.keepers()
+    kill_process_of(stack, keeper_id)
+    wait_until(lambda: state_of(stack, keeper_id) == "running 1", "the keeper's own restart")
     state = stack.state()
     assert state is not None
     assert (state.running, state.content) == (True, False)
     stack.deliver(files("api", key=b"new"))
     assert stack.read("api", "key") == [b"new"]
-    assert stack.keepers() == [keeper]
+    assert stack.keepers() == [keeper_id]
     shown = stack.docker("exec", container, "find", MOUNT, "-type", "f").out
     assert shown.split() == [f"{MOUNT}/key"]  # the container kept the volume alive: what is not wanted is gone
 
@@ -146,15 +148,15 @@ def test_delivery_after_a_keeper_crash_makes_everything_good(stack: Stack) -> No
 def test_steady_state_takes_two_requests_whatever_the_number_of_services(stack: Stack, proxy: EngineProxy) -> None:
     everything = [files(f"service{n}", a=b"%d" % n, b=b"x") for n in range(20)]
     stack.deliver(*everything)
-    (keeper,) = stack.keepers()
+    (keeper_id,) = stack.keepers()
     proxy.clear()
     connections = proxy.connections
     stack.deliver(*everything)
-    assert proxy.requests == ["GET /containers/json", f"GET /containers/{keeper}/archive"]
+    assert proxy.requests == ["GET /containers/json", f"GET /containers/{keeper_id}/archive"]
     proxy.clear()
     changed = [everything[0], files("service1", a=b"new", b=b"x"), *everything[2:19], files("service19", b=b"new")]
     stack.deliver(*changed[:19])
-    assert proxy.requests[2:] == [f"PUT /containers/{keeper}/archive"]
+    assert proxy.requests[2:] == [f"PUT /containers/{keeper_id}/archive"]
     assert proxy.connections <= connections + 1
     assert stack.read("service1", "a", "b") == [b"new", b"x"]
     assert stack.read("service19", "a") == [b"19"]
@@ -170,13 +172,13 @@ def test_first_delivery_creates_keeper_and_volumes_in_one_request(stack: Stack, 
     stack.remove()
     proxy.clear()
     stack.deliver(*(files(f"service{n}", x=b"x") for n in range(5)))
-    (keeper,) = stack.keepers()
+    (keeper_id,) = stack.keepers()
     assert proxy.requests == [
         "GET /containers/json",
         "GET /volumes",
         "POST /containers/create",
-        f"POST /containers/{keeper}/start",
-        f"PUT /containers/{keeper}/archive",
+        f"POST /containers/{keeper_id}/start",
+        f"PUT /containers/{keeper_id}/archive",
     ]
     assert stack.volumes() == [f"{stack.name}_dso", *(f"{stack.name}_dso_service{n}" for n in range(5))]
 
@@ -245,3 +247,26 @@ def test_two_projects_side_by_side_do_not_meet(make_stack: Callable[[], Stack]) 
     assert first.release(remove_volumes=True)
     assert second.read("api", "key") == [b"second"]
     assert first.volumes() == []
+
+
+def test_compose_itself_holds_the_project_when_dso_is_killed(stack: Stack) -> None:
+    lock = keeper.in_use(stack.client, stack.name)
+    compose = subprocess.Popen(
+        ["docker", "compose", "-f", "-", "config"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, close_fds=False
+    )
+    plugin = wait_until(lambda: children(compose.pid), "the plugin's process")[0]
+    lock.release()  # as the end of the process does
+    assert not stack.release()
+    with open(f"/proc/{plugin}/cmdline") as file:
+        assert "compose" in file.read()
+    assert any(".use" in os.readlink(f"/proc/{plugin}/fd/{number}") for number in os.listdir(f"/proc/{plugin}/fd"))
+    compose.communicate(b"services: {a: {image: b}}")
+    assert stack.release()
+
+
+def children(pid: int) -> list[int]:
+    found = []
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{thread}/children") as file:
+            found += [int(child) for child in file.read().split()]
+    return found
