@@ -86,6 +86,7 @@ def make_project(tmp_path: Path, engine: Engine, images: Images, home: DsoHome) 
     for project in made:
         project.remove()
         shutil.rmtree(project.directory, ignore_errors=True)
+    assert [line for project in made for line in project.leftovers()] == [], "cannot be removed"
 
 
 @pytest.fixture
