@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dso.compose.template import mentions_reference
 from dso.errors import ComposeFailedError, ComposeNotFoundError
+from dso.secret import ENV_SCHEME, FILE_SCHEME
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from dso.system.proc import Running
 
 MINIMUM_VERSION = "2.24"  # !override and !reset in override files
+_PATH_KEYS = frozenset({"context", "device", "dockerfile", "file", "path", "source"})  # Compose makes them absolute
 
 
 class Model:
@@ -28,8 +30,11 @@ class Model:
 
     def top_level(self, kind: str) -> Mapping[str, Any]:
         """The definitions under top-level `secrets` or `configs`."""
-        found: Mapping[str, Any] = self.document.get(kind) or {}
-        return found
+        found: Mapping[str, Mapping[str, Any]] = self.document.get(kind) or {}
+        return {
+            name: {**definition, "file": as_written(definition["file"])} if "file" in definition else definition
+            for name, definition in found.items()
+        }
 
     def strings(self) -> Iterator[tuple[tuple[str, ...], str]]:
         """Every string in the model that mentions a reference, with the keys that lead to it.
@@ -45,8 +50,9 @@ class Model:
 
 def _strings(path: tuple[str, ...], value: Any) -> Iterator[tuple[tuple[str, ...], str]]:
     if isinstance(value, str):
-        if mentions_reference(value):
-            yield path, value
+        text = as_written(value) if path[-1] in _PATH_KEYS else value
+        if mentions_reference(text):
+            yield path, text
     elif isinstance(value, dict):
         for key, inner in value.items():
             if not key.startswith("x-"):
@@ -64,17 +70,12 @@ def start_reading(docker: Sequence[str], command: ComposeCommand, stdin: int | N
         command: whose global flags and services count.
         stdin: a descriptor with the Compose file, for `-f -`.
 
-    `--no-path-resolution` keeps `file: dsofile://a/b` from becoming a path.
+    Compose may resolve paths: with `--no-path-resolution` it looks for an `env_file` in the current
+    directory instead of the project's. `as_written` gets references back.
     """
     from dso.system.proc import start
 
-    words = [
-        "config",
-        "--format",
-        "json",
-        "--no-path-resolution",
-        *(["--", *command.services] if command.services else []),
-    ]
+    words = ["config", "--format", "json", *(["--", *command.services] if command.services else [])]
     return start([*docker, "compose", *command.globals, *words], stdin=stdin)
 
 
@@ -101,7 +102,6 @@ _NO_COMPOSE = (  # what `docker` says of a command or flag it does not know
     "unknown command: docker compose",
     "unknown shorthand flag: 'f'",
     "unknown flag: --format",
-    "unknown flag: --no-path-resolution",
 )
 
 
@@ -113,6 +113,18 @@ def raise_for_missing_compose(stderr: bytes) -> None:
             f"this Docker has no Compose v2 plugin of version {MINIMUM_VERSION} or newer",
             hint="install docker-compose-plugin (Debian: docker-compose of trixie), then try `docker compose version`",
         )
+
+
+def as_written(path: str) -> str:
+    """The reference that Compose took for a relative path: `/project/dsofile:/a/b` was `dsofile://a/b`."""
+    for scheme in (FILE_SCHEME, ENV_SCHEME):
+        cleaned = scheme[:-1]
+        _, found, rest = path.rpartition("/" + cleaned)
+        if found:
+            return scheme + rest
+        if "{{" + cleaned in path:
+            return path.replace("{{" + cleaned, "{{" + scheme)
+    return path
 
 
 def unescape(text: str) -> str:
