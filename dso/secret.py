@@ -149,7 +149,10 @@ def mac(key: bytes, value: SecretValue, *context: str) -> str:
     BLAKE2b in its keyed mode (RFC 7693 section 2.9), 128 bits; the parts are length-prefixed, so
     no two different inputs run together.
     """
-    from hashlib import blake2b
+    try:
+        from _blake2 import blake2b  # what hashlib exports, without loading OpenSSL's libcrypto as hashlib does
+    except ImportError:
+        from hashlib import blake2b
 
     state = blake2b(key=key, digest_size=16)
     for part in (*(text.encode() for text in context), value.reveal()):

@@ -140,7 +140,11 @@ class ComposeCall:
         self.detect_mode()
         self._refuse_references_in_words()
         reading = start_reading(self.docker, self.command, self._rewound_stdin())
+        # While Compose reads its files: everything that is needed after it.
+        import signal  # noqa: F401
+
         from dso.cli.stack import resolve_stack
+        from dso.delivery import keeper  # noqa: F401
         from dso.vault.resolver import LocalResolver
         from dso.vault.store import Vault
 

@@ -27,14 +27,19 @@ STDIN = "-"
 
 
 def file_flags(command: ComposeCommand, environment: Mapping[str, str] = os.environ) -> list[str]:
-    """The `-f` flags that say what Compose finds by itself; none when the user gives some already.
+    """The flags that make Compose find, with one more `-f` behind them, what it finds without.
+
+    Those are its default files when the user gives none. With nothing but standard input, which
+    counts as lying in the current directory, that directory has to be said.
 
     Raises:
         EnvFileError: a `.env` file that may set COMPOSE_FILE is malformed.
         FileAccessError: it cannot be read.
     """
-    if command.global_values("-f", "--file"):
-        return []
+    given = command.global_values("-f", "--file")
+    if given:
+        placed = set(given) != {STDIN} or command.global_values("--project-directory", "--workdir")
+        return [] if placed else ["--project-directory", os.getcwd()]
     directory = _working_directory(command)
     found = _from_variable(command, directory, environment) or _discovered(directory)
     return [word for path in found for word in ("-f", path)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
 
 from dso import paths
 from dso.errors import NotConfiguredError, UsageError
@@ -16,17 +15,20 @@ LOCAL = "local"
 CLOUD = "cloud"
 
 
-class Mode(NamedTuple):
+class Mode:
     """The mode that runs.
 
     `name` is "local" or "cloud"; `reason` says what decided; `config` is the cloud configuration's
     path, if there is one; `warning` is set when a vault exists as well and is not used.
     """
 
-    name: str
-    reason: str
-    config: str | None = None
-    warning: str = ""
+    __slots__ = ("config", "name", "reason", "warning")
+
+    def __init__(self, name: str, reason: str, config: str | None = None, warning: str = "") -> None:
+        self.name = name
+        self.reason = reason
+        self.config = config
+        self.warning = warning
 
     def announcement(self) -> str:
         """The first line of `up`."""

@@ -18,6 +18,7 @@ import os
 
 from dso import paths
 from dso.errors import FileAccessError
+from dso.system.native import blake2b_256
 
 TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without importing typing at start-up
 if TYPE_CHECKING:
@@ -68,9 +69,7 @@ def deliver(engine_identity: str, project: str) -> Lock:
 
 
 def _take(engine_identity: str, project: str, purpose: str, operation: int) -> Lock:
-    from hashlib import sha256
-
-    digest = sha256(f"{engine_identity}\0{project}".encode()).hexdigest()[:24]
+    digest = blake2b_256(f"{engine_identity}\0{project}".encode()).hex()[:24]
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(f"{_directory()}/{digest}.{purpose}", flags, 0o600)
     try:

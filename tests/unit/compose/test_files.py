@@ -40,6 +40,7 @@ def test_parent_directories_are_searched(monkeypatch):
 def test_given_files_and_stdin_are_left_alone():
     touch("compose.yaml")
     assert found(("-f", "other.yaml")) == []
+    assert found(("-f", "-", "-f", "other.yaml")) == []
     assert reads_stdin(ComposeCommand("up", ("-f", "-"), (), ()))
     assert not reads_stdin(ComposeCommand("up", (), (), ()))
 
@@ -64,3 +65,9 @@ def test_project_directory_is_where_the_search_starts():
 
 def test_nothing_found_gives_no_flag():
     assert file_flags(ComposeCommand("up", (), (), ()), {}) == []
+
+
+def test_standard_input_alone_lies_in_the_current_directory(tmp_path):
+    command = ComposeCommand("up", ("-f", "-"), (), ())
+    assert file_flags(command, {}) == ["--project-directory", str(tmp_path)]
+    assert found(("-f", "-", "--project-directory", "p")) == []
