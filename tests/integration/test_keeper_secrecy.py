@@ -11,6 +11,7 @@ from dso.errors import VolumeConflictError
 from dso.secret import SecretValue
 from tests.support.canary import Canary, assert_absent
 from tests.support.delivery import MOUNT, Stack, files, volume
+from tests.support.rawdisk import Disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +44,27 @@ def test_plaintext_is_on_no_disk_while_running_and_after(stack: Stack, engine: E
     assert stack.release(remove_volumes=True)
     assert_absent(*every, engine=engine, places=places)
     assert stack.volumes() == []
+
+
+def test_no_block_of_the_disk_ever_held_plaintext(images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deleted files, journal and slack included; a variable's value, which is there, shows that the search works."""
+    first, second, removed, variable = (Canary.new() for _ in range(4))
+    with Disk() as disk:
+        monkeypatch.setenv("HOME", disk.mount)
+        disk.private.load(images.busybox)
+        stack = Stack(disk.private, disk.private.path, images.busybox)
+        stack.deliver(files("api", key=first.value, removed=removed.value))
+        options = ["--env", f"X={variable.text}"]
+        container = stack.run("api", "sh", "-c", f"cat {MOUNT}/* >/dev/null; sleep 1000", options=options)
+        stack.deliver(files("api", key=second.value))
+        stack.deliver(files("api", key=second.value), files("db", key=second.value))
+        stack.docker("restart", "-t", "0", container)
+        assert stack.docker("exec", container, "cat", f"{MOUNT}/key").stdout == second.value
+        stack.docker("rm", "-f", container)
+        assert stack.release(remove_volumes=True)
+        stack.client.close()
+        assert disk.find(variable)
+        assert disk.find(first, second, removed) == []
 
 
 def test_export_and_commit_have_no_plaintext(stack: Stack, engine: Engine, tmp_path: Path) -> None:
