@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 
 from dso.cli.output import add_list_options, note
 
@@ -39,7 +38,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="action", required=True)
+    # With `prog` argparse need not format a usage line for it, which would import shutil.
+    commands = parser.add_subparsers(
+        title="commands", metavar="COMMAND", dest="action", required=True, prog=parser.prog
+    )
 
     def add(name: str, help_text: str, action: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=help_text, description=f"{help_text}.")
@@ -104,9 +106,17 @@ def write_value(ref: str, *, newline_on_terminal: bool = True) -> None:
         from dso.vault.fields import field_of
 
         value = field_of(value, reference.field, name=reference.path, as_file=reference.is_file)
-    write_all(sys.stdout.fileno(), value.reveal())
-    if newline_on_terminal and sys.stdout.isatty():
-        write_all(sys.stdout.fileno(), b"\n")
+    try:
+        write_all(1, value.reveal())
+        if newline_on_terminal and os.isatty(1):
+            write_all(1, b"\n")
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        from dso.errors import FileAccessError
+        from dso.system.files import reason
+
+        raise FileAccessError(f"cannot write to standard output: {reason(error)}") from error
 
 
 def run_set(args: argparse.Namespace) -> int:

@@ -32,7 +32,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="action", required=True)
+    # With `prog` argparse need not format a usage line for it, which would import shutil.
+    commands = parser.add_subparsers(
+        title="commands", metavar="COMMAND", dest="action", required=True, prog=parser.prog
+    )
 
     def add(name: str, help_text: str, action: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=help_text, description=f"{help_text}.")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 
-from dso.errors import InvalidSecretError, UsageError
+from dso.errors import FileAccessError, InvalidSecretError, UsageError
 from dso.secret import SecretValue
+from dso.system.files import read_file, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,7 +75,6 @@ def without_last_newline(value: bytes) -> bytes:
 
 
 def _read_named_file(path: str) -> bytes:
-    from dso.system.files import read_file
     from dso.vault.store import MAX_SECRET_BYTES
 
     if os.path.isfile(path) and os.path.getsize(path) > MAX_SECRET_BYTES:
@@ -102,11 +102,14 @@ def _read_input() -> bytes:
 
     pieces: list[bytes] = []
     total = 0
-    while piece := os.read(0, 65536):
-        pieces.append(piece)
-        total += len(piece)
-        if total > MAX_SECRET_BYTES + 2:  # a newline may still go
-            raise _too_large("standard input")
+    try:
+        while piece := os.read(0, 65536):
+            pieces.append(piece)
+            total += len(piece)
+            if total > MAX_SECRET_BYTES + 2:  # a newline may still go
+                raise _too_large("standard input")
+    except OSError as error:
+        raise FileAccessError(f"cannot read standard input: {reason(error)}") from error
     return b"".join(pieces)
 
 

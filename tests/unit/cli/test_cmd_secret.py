@@ -260,3 +260,34 @@ def test_help_names_the_command(user, words):
     done = user.dso(*words, "--help")
     assert done.code == 0
     assert "usage: docker dso " + " ".join(words) in done.out
+
+
+@pytest.mark.parametrize(("target", "said"), [("/dev/full", "no space left"), (None, "bad file descriptor")])
+def test_output_that_cannot_be_written_is_an_error(owner, target, said):
+    owner.ok("secret", "set", "x", stdin=CANARY)
+    kept = os.dup(1)
+    if target:
+        full = os.open(target, os.O_WRONLY)
+        os.dup2(full, 1)
+        os.close(full)
+    else:
+        os.close(1)
+    try:
+        done = owner.dso("secret", "get", "x")
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+    assert done.code == FileAccessError.code
+    assert said in done.err
+    assert CANARY.decode() not in done.err
+
+
+def test_closed_standard_input_is_an_error(owner, monkeypatch):
+    def closed(descriptor, _count):
+        raise OSError(9, "Bad file descriptor")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dso.cli.secret_values.os.read", closed)
+        done = owner.dso("secret", "set", "x")
+    assert done.code == FileAccessError.code
+    assert "standard input" in done.err
