@@ -16,29 +16,21 @@ if TYPE_CHECKING:
 _TEMPORARY_SUFFIX = ".tmp"
 
 
-def write_atomic(path: str, data: bytes, mode: int = 0o600, *, owner: tuple[int, int] | None = None) -> None:
+def write_atomic(path: str, data: bytes, mode: int | None = 0o600, *, owner: tuple[int, int] | None = None) -> None:
     """Replace a file so that whoever looks, at any moment, finds the old content or the new one, whole.
 
     A temporary file in the same directory is written, synchronised to the disk and renamed, then
-    the directory is synchronised. A file that appears under the path gets exactly `mode`, and
-    `owner` (uid, gid) when given, whatever the umask is. A failure removes the temporary file; the
-    end of the process can leave it behind (`remove_stale_temporaries`).
+    the directory is synchronised. A file that appears under the path gets exactly `mode`, whatever
+    the umask is (None: 0600 where the file system has modes at all), and `owner` (uid, gid) when
+    given. A failure removes the temporary file; the end of the process can leave it behind
+    (`remove_stale_temporaries`).
 
     Raises:
         OSError: the file could not be written; the former one is untouched.
     """
     temporary = _temporary_name(path)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-    descriptor = os.open(temporary, flags, mode)
     try:
-        try:
-            os.fchmod(descriptor, mode)
-            if owner is not None:
-                os.fchown(descriptor, *owner)
-            write_all(descriptor, data)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _write_file(temporary, data, mode, owner)
         os.rename(temporary, path)
     except BaseException:
         _unlink_quietly(temporary)
@@ -46,27 +38,52 @@ def write_atomic(path: str, data: bytes, mode: int = 0o600, *, owner: tuple[int,
     sync_directory(os.path.dirname(path) or ".")
 
 
-def write_new(path: str, data: bytes, mode: int = 0o600) -> None:
-    """Write a file that must not exist yet, so that it is there whole or not at all.
+def write_new(path: str, data: bytes, mode: int | None = 0o600) -> None:
+    """Write a file that must not exist yet, so that it is there whole or not at all; `mode` as for `write_atomic`.
+
+    Only on a file system without hard links (FAT) can the end of the process leave a part of it.
 
     Raises:
         FileExistsError: something exists under that path; it is untouched.
         OSError: the file could not be written, and is not there.
     """
     temporary = _temporary_name(path)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-    descriptor = os.open(temporary, flags, mode)
     try:
+        _write_file(temporary, data, mode, None)
         try:
-            os.fchmod(descriptor, mode)
-            write_all(descriptor, data)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.link(temporary, path, follow_symlinks=False)
+            os.link(temporary, path, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.ENOTSUP):
+                raise
+            _write_exclusively(path, data, mode)
     finally:
         _unlink_quietly(temporary)
     sync_directory(os.path.dirname(path) or ".")
+
+
+def _write_exclusively(path: str, data: bytes, mode: int | None) -> None:
+    try:
+        _write_file(path, data, mode, None)
+    except FileExistsError:
+        raise
+    except BaseException:
+        _unlink_quietly(path)
+        raise
+
+
+def _write_file(path: str, data: bytes, mode: int | None, owner: tuple[int, int] | None) -> None:
+    """Create a file that must not exist, write it and put it on the disk; a part may be left on failure."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        if mode is not None:
+            os.fchmod(descriptor, mode)
+        if owner is not None:
+            os.fchown(descriptor, *owner)
+        write_all(descriptor, data)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_all(descriptor: int, data: bytes | memoryview) -> None:

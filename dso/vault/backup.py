@@ -31,7 +31,7 @@ def back_up(target: str, *, replace: bool, path: str | None = None, unlock: Unlo
     if os.path.lexists(target) and os.path.realpath(target) == path:
         raise FileAccessError(f"{target} is the vault itself")
     try:
-        (write_atomic if replace else write_new)(target, data)
+        (write_atomic if replace else write_new)(target, data, None)  # a stick with FAT has no modes
     except FileExistsError:
         raise FileExistsRefusedError(f"{target} exists already", hint="--force replaces it") from None
     except OSError as error:

@@ -99,6 +99,47 @@ def test_new_file_never_replaces_anything(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["file", "link"]
 
 
+def _without_links_and_modes(patch):
+    """A file system as FAT is."""
+
+    def refuse(*_args, **_kwargs):
+        raise OSError(1, "Operation not permitted")
+
+    patch.setattr(os, "link", refuse)
+    patch.setattr(os, "fchmod", refuse)
+
+
+def test_new_file_on_a_file_system_without_links_and_modes(tmp_path, monkeypatch):
+    path = str(tmp_path / "file")
+    with monkeypatch.context() as patch:
+        _without_links_and_modes(patch)
+        write_new(path, b"first", None)
+        with pytest.raises(FileExistsError):
+            write_new(path, b"second", None)
+        write_atomic(path, b"third", None)
+        with pytest.raises(PermissionError):
+            write_new(str(tmp_path / "private"), b"x")
+    assert read_file(path, "the file") == b"third"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_failure_without_links_leaves_no_part_of_the_file(tmp_path, monkeypatch):
+    original, calls = os.fsync, []
+
+    def fail_the_second_time(descriptor):
+        calls.append(descriptor)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        original(descriptor)
+
+    with monkeypatch.context() as patch:
+        _without_links_and_modes(patch)
+        patch.setattr(os, "fsync", fail_the_second_time)
+        with pytest.raises(OSError, match="No space"):
+            write_new(str(tmp_path / "file"), b"x", None)
+    assert os.listdir(tmp_path) == []
+
+
 def test_stale_temporaries_of_this_file_only_are_removed(tmp_path):
     for name in (".file.0123.tmp", ".file2.0123.tmp", ".file.note", "file"):
         (tmp_path / name).touch()
