@@ -22,6 +22,7 @@ def run() -> int:
         sys.excepthook = sys.unraisablehook = _say_nothing_of_values
         _take_interrupts()
         _survive_an_upgrade()
+        _restore_environment()
         sys.modules["gettext"] = _untranslated()
         from dso.cli.main import main
         from dso.system.memory import forbid_core_files
@@ -86,6 +87,12 @@ def _survive_an_upgrade() -> None:
         from dso.entry.lazy import running_executable
 
         importers.pyz_archive._filename = running_executable()  # noqa: SLF001  # PyInstaller has no public name for it
+
+
+def _restore_environment() -> None:
+    early = sys.modules.get("dso.entry.early")  # there when frozen
+    if early and early.VIRTUAL_ENV is not None:
+        os.environb[b"VIRTUAL_ENV"] = early.VIRTUAL_ENV
 
 
 def _untranslated() -> "ModuleType":

@@ -247,6 +247,29 @@ def test_a_tmpdir_that_forbids_execution_is_an_error_of_the_boot_loader(frozen: 
     assert "failed to map segment from shared object" in done.err
 
 
+# What reaches Compose
+
+
+def test_compose_gets_the_users_words_and_environment_to_the_byte(home: DsoHome, scratch: Path) -> None:
+    docker = scratch / "docker"
+    docker.write_text("#!/bin/sh\ncat /proc/$$/cmdline /proc/$$/environ\n")
+    docker.chmod(0o755)
+    env = {
+        b"HOME": os.fsencode(home.path),
+        b"PATH": os.fsencode(scratch) + b":" + os.fsencode(os.defpath),
+        b"LD_LIBRARY_PATH": b"/usr/lib/theirs",
+        b"VIRTUAL_ENV": b"/home/of/python",
+        b"BYTES": b"\xff\xfe \xc3\xa4",
+        b"LC_ALL": b"de_DE.ISO-8859-1",
+        b"PWD": os.fsencode(os.getcwd()),  # the shell of the source variant would add it
+    }
+    done = subprocess.run([home.plugin, "compose", "ps", b"\xff\xc3\xa4"], stdout=subprocess.PIPE, env=env, check=True)
+    words = [b"/bin/sh", os.fsencode(docker), b"compose", b"ps", b"\xff\xc3\xa4"]
+    received = done.stdout.rstrip(b"\0").split(b"\0")
+    assert received[: len(words)] == words
+    assert dict(entry.split(b"=", 1) for entry in received[len(words) :]) == env
+
+
 # How it ends
 
 
