@@ -58,7 +58,6 @@ SOURCES
 install_missing() {
     wanted=docker-compose
     answers || wanted="$packages iptables"
-    [ "$(id -u)" = 0 ] || die "no Docker Engine with Compose 2.24 or later here; as root this script installs them"
     codename=$(. /etc/os-release && echo "${ID:-}-${VERSION_CODENAME:-}")
     case $codename in
         debian-bookworm) use_trixie ;;
@@ -71,7 +70,6 @@ install_missing() {
 }
 
 start_engine() {
-    [ "$(id -u)" = 0 ] || die "no Docker Engine answers, and starting one needs root"
     [ -z "${DOCKER_HOST:-}" ] || die "no Docker Engine answers at DOCKER_HOST=$DOCKER_HOST"
     say "starting the Engine"
     mkdir -p "$state"
@@ -97,6 +95,8 @@ start_engine() {
 ensure() {
     started=no
     has_compose && answers && return 0
+    [ "$(id -u)" = 0 ] ||
+        die "no Docker Engine with Compose 2.24 or later answers here; as root this installs or starts them"
     exec 9>/run/dso-engine.lock # one at a time
     flock 9
     if ! has_compose || { ! answers && ! has dockerd; }; then install_missing; fi
