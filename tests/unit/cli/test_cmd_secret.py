@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from collections import Counter
 
 import pytest
 
@@ -97,9 +98,7 @@ def test_generated_value_has_its_length_is_url_safe_and_is_not_shown(owner, word
 def test_generated_characters_are_equally_likely():
     from dso.cli.secret_values import generate
 
-    counts = {}
-    for byte in generate(64 * 2000):
-        counts[byte] = counts.get(byte, 0) + 1
+    counts = Counter(generate(64 * 2000))
     assert len(counts) == 64
     # 2000 expected of each, standard deviation 44: ten of them is out of reach for chance.
     assert max(abs(count - 2000) for count in counts.values()) < 440

@@ -13,22 +13,31 @@ from dso.system.memory import is_in_memory
 from dso.vault.store import Vault
 
 
+class Editing:
+    """`secret edit shop/tls.pem`, whose value is `one`, with a shell script as the editor; $1 is the file."""
+
+    def __init__(self, owner, monkeypatch, path):
+        self.owner = owner
+        self._monkeypatch = monkeypatch
+        self._path = path
+        owner.ok("secret", "set", "shop/tls.pem", stdin=b"one")
+
+    def __call__(self, script, *flags, variable="EDITOR"):
+        self._path.write_text(f"#!/bin/sh\n{script}\n")
+        self._path.chmod(0o755)
+        self._monkeypatch.setenv(variable, f"'{self._path}'")
+        return self.owner.dso("secret", "edit", *flags, "shop/tls.pem")
+
+    def value(self):
+        return self.owner.ok("secret", "get", "shop/tls.pem").stdout
+
+    def versions(self):
+        return Vault.open().versions("shop/tls.pem")
+
+
 @pytest.fixture
 def edit(owner, monkeypatch, tmp_path):
-    """Run `secret edit shop/tls.pem` with a shell script as the editor; $1 is the file."""
-    owner.ok("secret", "set", "shop/tls.pem", stdin=b"one")
-    path = tmp_path / "my editor"
-
-    def run(script, *flags, variable="EDITOR"):
-        path.write_text(f"#!/bin/sh\n{script}\n")
-        path.chmod(0o755)
-        monkeypatch.setenv(variable, f"'{path}'")
-        return owner.dso("secret", "edit", *flags, "shop/tls.pem")
-
-    run.owner = owner
-    run.value = lambda: owner.ok("secret", "get", "shop/tls.pem").stdout
-    run.versions = lambda: Vault.open().versions("shop/tls.pem")
-    return run
+    return Editing(owner, monkeypatch, tmp_path / "my editor")
 
 
 def test_edited_value_is_a_new_version(edit):

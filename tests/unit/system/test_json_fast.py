@@ -49,6 +49,7 @@ def test_what_is_not_json_is_refused(text):
 def test_numbers_keep_their_digits():
     text = '[1.0,1e3,-0,12345678901234567890,-1.50E+2,{"a":0.10}]'
     value = loads_literal(text)
+    assert isinstance(value, list)
     assert isinstance(value[0], Number)
     assert value[:2] == ["1.0", "1e3"]
     assert dumps(value) == text

@@ -68,6 +68,7 @@ def test_restore_brings_the_backup_back_and_keeps_the_former_vault(filled, tmp_p
     former = Path(filled).read_bytes()
     _, kept = restore(target)
     assert Vault.open().get("shop/x").reveal() == b"one"
+    assert kept is not None
     assert kept == filled + ".before-restore"
     assert Path(kept).read_bytes() == former
     assert os.stat(kept).st_mode & 0o777 == 0o600

@@ -46,6 +46,10 @@ def _data_key(data, key):
     return next((data_key for data_key in found if data_key), None)
 
 
+def _public_keys(vault):
+    return list(vault._payload.meta["slots"].values())
+
+
 @pytest.fixture
 def two_keys(vault_file):
     """A vault that ~/.dso/master.key, SECOND and the passphrase `pw` open."""
@@ -90,7 +94,7 @@ def test_whoever_had_a_removed_key_cannot_open_with_all_that_was_ever_in_the_vau
     old_file, master = Path(two_keys).read_bytes(), read_key_file(paths.master_key_file())
     known = Vault.open()
     old_data_key = _data_key(old_file, master)
-    publics = [bytes.fromhex(public) for public in known._payload.meta["slots"].values()]
+    publics = [bytes.fromhex(public) for public in _public_keys(known)]
     with Vault.edit() as vault:
         remove_slot(vault, known.slot_id)
     new_file = Path(two_keys).read_bytes()
@@ -106,7 +110,7 @@ def test_whoever_had_a_removed_key_cannot_open_with_all_that_was_ever_in_the_vau
 
 
 def test_header_does_not_show_the_slots_public_keys(two_keys):
-    publics = Vault.open()._payload.meta["slots"].values()
+    publics = _public_keys(Vault.open())
     text = Path(two_keys).read_bytes().decode("latin-1")
     assert len(publics) == 3
     assert not [public for public in publics if public in text]

@@ -78,8 +78,8 @@ def test_rollback_is_a_new_version_with_the_old_value(vault_file):
         assert vault.rollback("shop/x") == (2, 4)
     with Vault.edit() as vault:
         assert vault.rollback("shop/x", 1) == (1, 5)
-    vault = Vault.open()
-    assert [vault.get("shop/x", number).reveal() for number in vault.versions("shop/x")] == [
+    stored = Vault.open()
+    assert [stored.get("shop/x", number).reveal() for number in stored.versions("shop/x")] == [
         b"one",
         b"two",
         b"three",

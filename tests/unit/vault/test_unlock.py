@@ -27,6 +27,17 @@ def _never_asked(_prompt):
     raise AssertionError("nobody may be asked")
 
 
+def _asker(answer):
+    """Somebody who always gives this answer, and what they were asked."""
+    prompts = []
+
+    def ask(prompt):
+        prompts.append(prompt)
+        return answer
+
+    return ask, prompts
+
+
 def _private_file(path, content):
     path.write_bytes(content)
     path.chmod(0o600)
@@ -77,9 +88,9 @@ def test_passphrase_is_asked_for_only_when_nothing_else_opens(tmp_path):
 
 
 def test_wrong_passphrase_is_asked_for_three_times(tmp_path):
-    prompts = []
+    ask, prompts = _asker(b"wrong")
     with pytest.raises(WrongKeyError, match="typed 3 times"):
-        _open([(PASSPHRASE, b"pw")], tmp_path, ask=lambda prompt: prompts.append(prompt) or b"wrong")
+        _open([(PASSPHRASE, b"pw")], tmp_path, ask=ask)
     assert len(prompts) == 3
 
 
@@ -87,12 +98,12 @@ def test_passphrase_is_asked_for_once_for_a_whole_edit(tmp_path):
     path = str(tmp_path / "vault.enc")
     tmp_path.chmod(0o700)
     create_vault(path, PASSPHRASE, b"pw")
-    asked = []
-    unlock = Unlock(environment={}, key_file="/x", ask=lambda prompt: asked.append(prompt) or b"pw")
+    ask, prompts = _asker(b"pw")
+    unlock = Unlock(environment={}, key_file="/x", ask=ask)
     Vault.open(path, unlock)
     with Vault.edit(path, unlock):
         pass
-    assert len(asked) == 1
+    assert len(prompts) == 1
 
 
 def test_nobody_is_asked_while_the_lock_is_held(tmp_path):
