@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dso.cli.compose_help import DRY_RUN_FLAGS, MODE_FLAGS, add_command, print_help
+from dso.cli.compose_help import DRY_RUN_FLAGS, MODE_FLAGS, add_command
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(invocation: Invocation) -> int:
     """Run it; returns Compose's exit code."""
-    if not invocation.words or invocation.words[0] in ("-h", "--help"):
-        return print_help("compose")
     from dso.cli.handover import run_compose
 
     return run_compose(invocation)

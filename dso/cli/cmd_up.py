@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dso.cli.compose_help import COMPOSE_FLAGS, DRY_RUN_FLAGS, MODE_FLAGS, add_command, help_wanted, print_help
+from dso.cli.compose_help import COMPOSE_FLAGS, DRY_RUN_FLAGS, MODE_FLAGS, add_command
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(invocation: Invocation) -> int:
     """Run it; returns Compose's exit code."""
-    if help_wanted(invocation.words):
-        return print_help("up")
     from dso.cli.handover import run_compose
 
     return run_compose(invocation, "up")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dso.cli.compose_help import COMPOSE_FLAGS, MODE_FLAGS, add_command, help_wanted, print_help
+from dso.cli.compose_help import COMPOSE_FLAGS, MODE_FLAGS, add_command
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(invocation: Invocation) -> int:
     """Print what was checked; JSON has `project`, `services` and `references`. Faults are errors."""
-    if help_wanted(invocation.words):
-        return print_help("validate")
     from dso.cli.dry_run import planned
     from dso.cli.handover import ComposeCall
     from dso.cli.output import print_json

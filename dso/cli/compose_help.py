@@ -42,17 +42,3 @@ def add_command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=None)
-
-
-def help_wanted(words: Sequence[str]) -> bool:
-    """Whether `-h` or `--help` stands among the words, before any `--`."""
-    words = words[: words.index("--")] if "--" in words else words
-    return "--help" in words or "-h" in words
-
-
-def print_help(name: str) -> int:
-    """Print one command's help."""
-    from dso.cli.parser import build_parser
-
-    build_parser(only=name).parse_args([name, "--help"])
-    return 0

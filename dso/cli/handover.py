@@ -200,7 +200,7 @@ class ComposeCall:
 
     def _note_unapplied(self, engine: Engine, stack: Stack) -> None:
         """`restart` keeps containers as they are: files are new, variables are not."""
-        from dso.cli.cmd_diff import compare_with_running
+        from dso.cli.changes import compare_with_running
 
         for change in compare_with_running(engine, stack):
             if change.environment and change.change == "re-create":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from dso.cli.commands import COMPOSE_COMMANDS
 from dso.cli.invocation import GLOBAL_FLAGS, Invocation, parse_invocation
 from dso.cli.output import print_error
 from dso.errors import ComposeFailedError, DsoError
@@ -12,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+HELP_FLAGS = ("-h", "--help")
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
@@ -46,9 +48,10 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _run(invocation: Invocation) -> int:
-    from dso.cli.commands import COMPOSE_COMMANDS, load
+    from dso.cli.commands import load
 
-    if invocation.command in COMPOSE_COMMANDS:
+    asks_for_help = _asks_for_help(invocation)
+    if invocation.command in COMPOSE_COMMANDS and not asks_for_help:
         return int(load(invocation.command).run(invocation))
     if invocation.command == "secret":
         from dso.cli.cmd_secret import is_plain_get, write_value
@@ -63,7 +66,7 @@ def _run(invocation: Invocation) -> int:
     if invocation.command == "help" and not invocation.words:
         build_parser().print_help()
         return 0
-    command, words = invocation.command, _take_global_flags(invocation)
+    command, words = invocation.command, ["--help"] if asks_for_help else _take_global_flags(invocation)
     if command == "help":
         command, words = words[0], ["--help"]
     parser = build_parser(only=command)
@@ -73,6 +76,15 @@ def _run(invocation: Invocation) -> int:
     )
     args = parser.parse_args([command, *words], namespace)
     return int(args.run(args))
+
+
+def _asks_for_help(invocation: Invocation) -> bool:
+    """Whether `--help` is about a DSO command; behind `compose` it may be about Compose's (`compose up --help`)."""
+    words = invocation.words
+    if invocation.command == "compose":
+        return not words or words[0] in HELP_FLAGS
+    own = words[: words.index("--")] if "--" in words else words
+    return invocation.command in COMPOSE_COMMANDS and any(word in HELP_FLAGS for word in own)
 
 
 def _take_global_flags(invocation: Invocation) -> list[str]:

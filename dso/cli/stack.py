@@ -14,7 +14,7 @@ from dso.secret import SecretRef, SecretValue, mac
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any, Protocol
+    from typing import Protocol
 
     from dso.compose.model import Model
     from dso.compose.template import Template
@@ -56,8 +56,11 @@ class Stack(NamedTuple):
     mac_key: SecretValue
 
     def volumes(self) -> list[ServiceVolume]:
-        """What has to be delivered."""
-        return [ServiceVolume(service.secrets.service, service.files) for service in self.services if service.files]
+        """What has to be delivered: empty for services that have no files (any more), none when nobody has."""
+        files = {service.secrets.service: service.files for service in self.services}
+        if not any(files.values()):
+            return []
+        return [ServiceVolume(service, files.get(service, ())) for service in self.model.services]
 
     def override(self) -> bytes:
         """The override file for Compose; it holds the values of environment secrets."""
@@ -191,8 +194,3 @@ def _labels(
     text = json.dumps(manifest, separators=(",", ":"), sort_keys=True)
     digest = mac(mac_key, SecretValue(text.encode()), "digest", secrets.service)
     return {paths.LABEL_DIGEST: digest, paths.LABEL_MANIFEST: text}
-
-
-def changed_names(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """The names that are new, gone or have another MAC, from one part of two manifests."""
-    return sorted(name for name in {*before, *after} if before.get(name) != after.get(name))

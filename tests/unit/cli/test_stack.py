@@ -5,7 +5,7 @@ import json
 import pytest
 
 from dso import paths
-from dso.cli.cmd_diff import compare
+from dso.cli.changes import compare
 from dso.cli.cmd_inspect import describe
 from dso.cli.dry_run import planned
 from dso.cli.stack import MAX_VARIABLE_BYTES, resolve_stack

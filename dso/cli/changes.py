@@ -1,0 +1,64 @@
+"""What a changed secret changes in the running stack, told from the labels of its containers."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from dso.cli.stack import Stack
+    from dso.delivery.engine import Engine
+
+PARTS = ("environment", "files")
+
+
+class Change(NamedTuple):
+    """One service that `up` would create or re-create.
+
+    `change` is "create" or "re-create"; `environment` and `files` name what has another value.
+    """
+
+    service: str
+    change: str
+    environment: list[str]
+    files: list[str]
+
+
+def compare_with_running(engine: Engine, stack: Stack) -> list[Change]:
+    """What differs between a resolved stack and its containers, running or not."""
+    labels = [f"com.docker.compose.project={stack.project}", "com.docker.compose.oneoff=False"]
+    return compare(stack, [container["Labels"] for container in engine.containers(labels)])
+
+
+def compare(stack: Stack, running: Sequence[Mapping[str, str]]) -> list[Change]:
+    """What differs between a resolved stack and the labels of its containers."""
+    import json
+
+    from dso import paths
+
+    wanted = {service.secrets.service: service.labels for service in stack.services}
+    changes: list[Change] = []
+    for service in stack.model.services:
+        labels = [found for found in running if found.get("com.docker.compose.service") == service]
+        goal = json.loads(wanted[service][paths.LABEL_MANIFEST]) if service in wanted else {}
+        if not labels and goal:
+            changes.append(Change(service, "create", *(sorted(goal[part]) for part in PARTS)))
+        for found in labels:
+            change = _difference(service, json.loads(found.get(paths.LABEL_MANIFEST, "{}")), goal)
+            if change:
+                changes.append(change)
+                break
+    return changes
+
+
+def _difference(service: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Change | None:
+    names = [_changed_names(before.get(part, {}), after.get(part, {})) for part in PARTS]
+    return Change(service, "re-create", *names) if any(names) else None
+
+
+def _changed_names(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """The names that are new, gone or have another MAC, from one part of two manifests."""
+    return sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
