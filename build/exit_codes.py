@@ -38,8 +38,12 @@ def catalogue() -> list[type[errors.DsoError]]:
 
 def render() -> str:
     """The page."""
-    rows = [f"| {found.code} | {found.__name__} | {(found.__doc__ or '').split(chr(10))[0]} |\n" for found in catalogue()]
-    return HEAD + "".join(rows) + TAIL
+    return HEAD + "".join(f"| {found.code} | {found.__name__} | {_summary(found)} |\n" for found in catalogue()) + TAIL
+
+
+def _summary(found: type[errors.DsoError]) -> str:
+    """The first line of the class's docstring."""
+    return (found.__doc__ or "").partition("\n")[0]
 
 
 if __name__ == "__main__":
