@@ -32,7 +32,7 @@ TAIL = """\
 
 def catalogue() -> list[type[errors.DsoError]]:
     """Every error class, by code."""
-    classes = [errors.DsoError, *errors.DsoError.__subclasses__()]
+    classes: list[type[errors.DsoError]] = [errors.DsoError, *errors.DsoError.__subclasses__()]
     return sorted(classes, key=lambda found: found.code)
 
 
