@@ -16,6 +16,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add_command(
         subparsers,
         "compose",
+        "Run any docker compose command with the stack's secrets",
         "Run a `docker compose` command. Those that start containers (up, create, run, start, restart, scale,\n"
         "watch) get the stack's secrets; every other one is passed through as it is.",
         "[COMPOSE FLAGS] COMMAND [ARGS...]",

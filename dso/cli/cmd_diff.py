@@ -16,6 +16,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add_command(
         subparsers,
         "diff",
+        "Show what `up` would change in the running stack",
         "Compare the secrets of the running stack with those in the vault: which services `up` would create\n"
         "or re-create, and which variables and files changed. Names only; other changes are Compose's to find.",
         "[COMPOSE FLAGS] [SERVICE...]",

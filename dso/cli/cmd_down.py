@@ -16,6 +16,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add_command(
         subparsers,
         "down",
+        "Stop and remove the stack and its secrets",
         "Run `docker compose down` and remove the stack's file secrets. Needs neither vault nor key.",
         "[COMPOSE FLAGS] [SERVICE...]",
         MODE_FLAGS,

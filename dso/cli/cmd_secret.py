@@ -9,8 +9,9 @@ from dso.cli.output import add_list_options, note
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
+    from dso.cli.groups import AddCommand
     from dso.vault.store import SecretInfo
 
 _EPILOG = """\
@@ -29,25 +30,15 @@ examples:
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command's parser."""
-    import argparse
+    from dso.cli.groups import add_group
 
-    parser = subparsers.add_parser(
+    add = add_group(
+        subparsers,
         "secret",
-        help="Store, read and manage secrets",
-        description="Store, read and manage the secrets in the vault.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "Store, read and manage secrets",
+        "Store, read and manage the secrets in the vault.",
+        _EPILOG,
     )
-    # With `prog` argparse need not format a usage line for it, which would import shutil.
-    commands = parser.add_subparsers(
-        title="commands", metavar="COMMAND", dest="action", required=True, prog=parser.prog
-    )
-
-    def add(name: str, help_text: str, action: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=help_text, description=f"{help_text}.")
-        command.set_defaults(run=action)
-        return command
-
     _register_values(add)
     command = add("list", "List secrets: names, versions, dates and sizes, never values", run_list)
     command.add_argument("namespace", nargs="?", metavar="NAMESPACE", help="only the secrets of this namespace")
@@ -67,7 +58,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     command.add_argument("version", nargs="?", metavar="VERSION", help="default: the one before the current")
 
 
-def _register_values(add: Callable[[str, str, Callable[[argparse.Namespace], int]], argparse.ArgumentParser]) -> None:
+def _register_values(add: AddCommand) -> None:
     command = add("set", "Store a secret: asks for the value, or reads it from standard input", run_set)
     command.add_argument("ref", nargs="?", metavar="REF")
     command.add_argument("--from-file", metavar="FILE", help="exactly the bytes of FILE (- for standard input)")

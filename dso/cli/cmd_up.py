@@ -16,6 +16,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add_command(
         subparsers,
         "up",
+        "Start the stack with its secrets",
         "Resolve the stack's dso:// and dsofile:// references and start it with `docker compose up`.",
         "[COMPOSE FLAGS] [SERVICE...]",
         (*DRY_RUN_FLAGS, *MODE_FLAGS),

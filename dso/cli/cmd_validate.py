@@ -16,6 +16,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add_command(
         subparsers,
         "validate",
+        "Check every reference in the stack",
         "Check that Compose accepts the stack, that every reference is well formed and stands where DSO\n"
         "serves it, and that every secret exists and suits its place. Starts nothing.",
         "[COMPOSE FLAGS] [SERVICE...]",

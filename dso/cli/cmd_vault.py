@@ -9,7 +9,6 @@ from dso.cli.output import note
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
 
 _EPILOG = """\
 examples:
@@ -23,25 +22,15 @@ examples:
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command's parser."""
-    import argparse
+    from dso.cli.groups import add_group
 
-    parser = subparsers.add_parser(
+    add = add_group(
+        subparsers,
         "vault",
-        help="Look after the vault: keys, backup, check",
-        description="Look after the vault: its keys, backups and health.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "Look after the vault: keys, backup, check",
+        "Look after the vault: its keys, backups and health.",
+        _EPILOG,
     )
-    # With `prog` argparse need not format a usage line for it, which would import shutil.
-    commands = parser.add_subparsers(
-        title="commands", metavar="COMMAND", dest="action", required=True, prog=parser.prog
-    )
-
-    def add(name: str, help_text: str, action: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=help_text, description=f"{help_text}.")
-        command.set_defaults(run=action)
-        return command
-
     command = add("status", "Show the vault's id, slots and size; needs no key", run_status)
     command.add_argument("--format", choices=("table", "json"), default="table", help="output format (default: table)")
     command = add("rekey", "Replace the key that encrypts the vault; every slot goes on opening it", run_rekey)

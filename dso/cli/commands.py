@@ -8,21 +8,21 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
 
-# One line each, in the order `--help` shows them.
-COMMANDS = {
-    "init": "Create the vault",
-    "secret": "Store, read and manage secrets",
-    "env": "Import and export .env files",
-    "vault": "Look after the vault: keys, backup, check",
-    "up": "Start the stack with its secrets",
-    "down": "Stop and remove the stack and its secrets",
-    "compose": "Run any docker compose command with the stack's secrets",
-    "validate": "Check every reference in the stack",
-    "diff": "Show what `up` would change in the running stack",
-    "inspect": "Show a container's variables and mounts with secrets masked",
-    "status": "Show the mode, the vault and the delivered file secrets",
-    "version": "Show the version",
-}
+# In the order `--help` shows them.
+COMMANDS = (
+    "init",
+    "secret",
+    "env",
+    "vault",
+    "up",
+    "down",
+    "compose",
+    "validate",
+    "diff",
+    "inspect",
+    "status",
+    "version",
+)
 
 # These hand their words to Compose, so they read them themselves (dso.compose.command).
 COMPOSE_COMMANDS = frozenset({"up", "down", "compose", "validate", "diff"})

@@ -22,6 +22,7 @@ COMPOSE_FLAGS = "-f, -p, --profile, --env-file, --project-directory and the COMP
 def add_command(
     subparsers: argparse._SubParsersAction[argparse.ArgumentParser],
     name: str,
+    summary: str,
     description: str,
     usage: str,
     flags: Sequence[tuple[str, str]],
@@ -30,12 +31,10 @@ def add_command(
     """Add a parser that serves `--help` and the man pages only."""
     import argparse
 
-    from dso.cli.commands import COMMANDS
-
     shown = "\n".join(f"  {flag:<22} {text}" for flag, text in flags)
     parser = subparsers.add_parser(
         name,
-        help=COMMANDS[name],
+        help=summary,
         description=description,
         usage=f"docker dso {name} {usage}",
         epilog=f"flags of DSO's own:\n{shown}\n\n{notes}",
