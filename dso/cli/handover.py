@@ -7,7 +7,7 @@ import sys
 
 from dso.cli.output import note, warn
 from dso.compose.command import ComposeCommand, parse_command
-from dso.compose.files import file_flags, reads_stdin
+from dso.compose.files import file_flags, project_variables, reads_stdin
 from dso.compose.model import finish_reading, start_reading
 from dso.errors import AgentUnavailableError, ComposeFailedError, ReferencePlaceError
 from dso.system.proc import attach, docker_command, run
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dso.compose.model import Model
     from dso.config.mode import Mode
     from dso.delivery.engine import Engine
+    from dso.system.proc import Running
 
 UP_FLAGS = frozenset({"--mode", "-c", "--config", "--debug", "--dry-run", "--format"})
 
@@ -89,11 +90,20 @@ class ComposeCall:
 
     def pass_through(self) -> int:
         """Run Compose with the user's own words; afterwards remove what no running container needs."""
-        project = self.project_name() if self.command.may_end_project else None
+        if self.command.name == "build":
+            self._refuse_references_in_builds()
+        may_end = self.command.may_end_project and not self.options.dry_run
+        project = self.project_name() if may_end else None
         code = attach([*self.docker, "compose", *self.command.words()], stdin=self._rewound_stdin())
-        if self.command.may_end_project:
+        if may_end:
             self.clean_up(project, remove_volumes=self.command.name == "down")
         return code
+
+    def _refuse_references_in_builds(self) -> None:
+        """A build argument with a reference would end up in the image as it is."""
+        from dso.compose.references import collect
+
+        collect(self._finish(start_reading(self.docker, self._without_services(), self._rewound_stdin())))
 
     def project_name(self) -> str | None:
         """The project's name as Compose derives it; None when Compose cannot tell (it will say why itself)."""
@@ -106,9 +116,9 @@ class ComposeCall:
     def _without_services(self) -> ComposeCommand:
         return ComposeCommand(self.command.name, self.command.globals, (), ())
 
-    def _finish(self, running: object) -> Model:
+    def _finish(self, running: Running) -> Model:
         self.trace("read the Compose model")
-        return finish_reading(running, self.command)  # type: ignore[arg-type]
+        return finish_reading(running, self.command)
 
     def detect_mode(self) -> Mode:
         """Choose the mode and announce it.
@@ -154,15 +164,19 @@ class ComposeCall:
         finally:
             model = self._finish(reading)
         resolver = LocalResolver(vault, model.project)
-        return resolve_stack(model, resolver, vault_id=vault.id, mac_key=vault.mac_key)
+        return resolve_stack(
+            model,
+            resolver,
+            vault_id=vault.id,
+            mac_key=vault.mac_key,
+            variables=lambda: project_variables(self.command),
+        )
 
     def _refuse_references_in_words(self) -> None:
         """A value may not be put where `ps` shows it, and a reference may not pass for a value."""
         from dso.compose.template import mentions_reference
 
-        arguments = self.command.arguments
-        own = arguments[: arguments.index(self.command.services[0])] if self.command.name == "run" else arguments
-        for word in own:
+        for word in self.command.own_arguments:
             if mentions_reference(word):
                 raise ReferencePlaceError(
                     f"a reference on the command line: {word[:80]!r}",
@@ -186,17 +200,18 @@ class ComposeCall:
         from dso.delivery.engine import Engine
 
         engine = Engine.from_docker_args(self.docker_args)
-        with keeper.in_use(engine, stack.project):
-            if stack.volumes():
+        try:
+            with keeper.in_use(engine, stack.project):
                 keeper.deliver(
                     engine, stack.project, stack.volumes(), vault_id=stack.vault_id, mac_key=stack.mac_key.reveal()
                 )
                 self.trace(f"delivered file secrets in {engine.requests} Engine requests")
-            if self.command.name == "restart":
-                self._note_unapplied(engine, stack)
-            code = attach([*self.docker, "compose", *self.command.words(*flags)], stdin=self._rewound_stdin())
-        self.clean_up(stack.project, vault_id=stack.vault_id)
-        return code
+                if self.command.name == "restart":
+                    self._note_unapplied(engine, stack)
+                engine.close()
+                return attach([*self.docker, "compose", *self.command.words(*flags)], stdin=self._rewound_stdin())
+        finally:  # whatever happened: secrets that no container uses do not stay in memory
+            self.clean_up(stack.project, vault_id=stack.vault_id)
 
     def _note_unapplied(self, engine: Engine, stack: Stack) -> None:
         """`restart` keeps containers as they are: files are new, variables are not."""
@@ -209,17 +224,22 @@ class ComposeCall:
 
     def clean_up(self, project: str | None, *, vault_id: str | None = None, remove_volumes: bool = False) -> None:
         """Remove the project's keeper if nothing of it runs, and keepers others have left behind."""
+        from signal import SIG_IGN, SIGINT, signal
+
         from dso.delivery import keeper
         from dso.delivery.engine import Engine
         from dso.errors import DsoError
 
+        interrupt = signal(SIGINT, SIG_IGN)  # an impatient ^C must not leave a keeper behind
         try:
             engine = Engine.from_docker_args(self.docker_args)
             if project:
                 keeper.release(engine, project, remove_volumes=remove_volumes)
             keeper.sweep(engine, vault_id=vault_id)
-        except DsoError as error:  # Compose has done its part: its exit code counts
-            warn(f"file secrets may be left in memory: {error.message}")
+        except (DsoError, OSError) as error:  # Compose has done its part: its exit code counts
+            warn(f"file secrets may be left in memory: {error}")
+        finally:
+            signal(SIGINT, interrupt)
 
     def _note_visible(self, stack: Stack) -> None:
         """Say, once, what an environment variable cannot hide."""

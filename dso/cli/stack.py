@@ -13,7 +13,7 @@ from dso.secret import SecretRef, SecretValue, mac
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Protocol
 
     from dso.compose.model import Model
@@ -56,19 +56,13 @@ class Stack(NamedTuple):
     mac_key: SecretValue
 
     def volumes(self) -> list[ServiceVolume]:
-        """What has to be delivered: empty for services that have no files (any more), none when nobody has."""
+        """What has to be delivered; empty for services that have no files (any more), so that old ones go."""
         files = {service.secrets.service: service.files for service in self.services}
-        if not any(files.values()):
-            return []
         return [ServiceVolume(service, files.get(service, ())) for service in self.model.services]
 
     def override(self) -> bytes:
         """The override file for Compose; it holds the values of environment secrets."""
-        taken_over = {
-            kind: sorted({grant for service in self.services for grant in self._taken_over(service, kind)})
-            for kind in ("secrets", "configs")
-        }
-        return build_override([self._service_override(service) for service in self.services], taken_over)
+        return build_override([self._service_override(service) for service in self.services])
 
     def environment_secrets(self) -> dict[str, list[str]]:
         """The variables of each service that hold a secret's value (not a path)."""
@@ -81,13 +75,6 @@ class Stack(NamedTuple):
             for service in self.services
         }
         return {service: variables for service, variables in found.items() if variables}
-
-    def _taken_over(self, service: ServiceStack, kind: str) -> list[str]:
-        if kind not in service.secrets.kept:
-            return []
-        ours = self.model.services[service.secrets.service][kind]
-        kept = service.secrets.kept[kind]
-        return [grant["source"] for grant in ours if grant not in kept]
 
     def _service_override(self, service: ServiceStack) -> ServiceOverride:
         secrets = service.secrets
@@ -102,15 +89,24 @@ class Stack(NamedTuple):
         )
 
 
-def resolve_stack(model: Model, resolver: Resolver, *, vault_id: str, mac_key: bytes) -> Stack:
+def resolve_stack(
+    model: Model,
+    resolver: Resolver,
+    *,
+    vault_id: str,
+    mac_key: bytes,
+    variables: Callable[[], Mapping[str, str]] = dict,
+) -> Stack:
     """Find the references in a model, resolve them all at once, and say what each service gets.
+
+    `variables` is for `dso.compose.references.collect`.
 
     Raises:
         ReferenceSyntaxError, ReferencePlaceError: what the references are wrong in.
         SecretNotFoundError, SecretFieldError: what the resolver lacks.
         UnsuitableValueError: values that cannot be environment variables.
     """
-    found = collect(model)
+    found = collect(model, variables)
     requests: dict[SecretRef, str] = {}
     for secrets in found:
         for reference, place in secrets.requests().items():

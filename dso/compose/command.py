@@ -18,17 +18,31 @@ class ComposeCommand:
         name: the subcommand, or "" when there is none (`docker dso compose --version`).
         arguments: every word after the subcommand that is Compose's, unchanged and in order.
         services: the services it names; for `run` the one it runs.
+        container_words: how many of the arguments, at their end, are the container's own (`run`).
         no_deps: whether services it depends on stay as they are.
+        asks_for_help: whether it only wants Compose's help.
     """
 
-    __slots__ = ("arguments", "globals", "name", "no_deps", "services")
+    __slots__ = ("arguments", "asks_for_help", "container_words", "globals", "name", "no_deps", "services")
 
-    def __init__(self, name: str, globals_: Sequence[str], arguments: Sequence[str], services: Sequence[str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        globals_: Sequence[str],
+        arguments: Sequence[str],
+        services: Sequence[str],
+        *,
+        switches: Sequence[str] = (),
+        container_words: int = 0,
+    ) -> None:
+        """Keep the parts; `switches` are the flags among the arguments that are Compose's and take no value."""
         self.name = name
         self.globals = tuple(globals_)
         self.arguments = tuple(arguments)
         self.services = tuple(services)
-        self.no_deps = "--no-deps" in arguments or "--no-deps=true" in arguments
+        self.container_words = container_words
+        self.no_deps = any(_switches_on(word, "--no-deps") for word in switches)
+        self.asks_for_help = any(word == "-h" or _switches_on(word, "--help") for word in switches)
 
     def global_values(self, *names: str) -> list[str]:
         """Every value given for a global flag, under any of its names."""
@@ -39,14 +53,25 @@ class ComposeCommand:
         return [*self.globals, *extra_globals, *([self.name] if self.name else []), *self.arguments]
 
     @property
+    def own_arguments(self) -> tuple[str, ...]:
+        """The arguments without the container's own words."""
+        return self.arguments[: len(self.arguments) - self.container_words]
+
+    @property
     def brings_up(self) -> bool:
         """Whether this command creates or starts containers, which then need their secrets."""
-        return self.name in flags.VALUES and "--help" not in self.arguments and "-h" not in self.arguments
+        return self.name in flags.VALUES and not self.asks_for_help
 
     @property
     def may_end_project(self) -> bool:
-        """Whether the project may have no running container afterwards."""
-        return self.name in flags.ENDING or self.brings_up
+        """Whether the project may have no running container afterwards, though this command starts none."""
+        return self.name in flags.ENDING and not self.asks_for_help
+
+
+def _switches_on(word: str, flag: str) -> bool:
+    """Whether a word sets a boolean flag, by the values Go's strconv.ParseBool takes for true."""
+    name, equals, value = word.partition("=")
+    return name == flag and (not equals or value in ("1", "t", "T", "true", "TRUE", "True"))
 
 
 def flag_values(words: Sequence[str], names: Sequence[str]) -> list[str]:
@@ -125,10 +150,9 @@ def parse_command(
         global_words = _leading_globals(cursor)
         name = cursor.words[cursor.index] if cursor.more() else ""
         cursor.index += 1
-    if name not in flags.VALUES and name != "down":
+    if name not in flags.VALUES and name not in flags.ENDING:
         return ComposeCommand(name, global_words, cursor.words[cursor.index :], ())
-    arguments, services = _own_words(cursor, name, global_words, describe)
-    return ComposeCommand(name, global_words, arguments, services)
+    return _own_words(cursor, name, global_words, describe)
 
 
 def _leading_globals(cursor: _Words) -> list[str]:
@@ -139,38 +163,45 @@ def _leading_globals(cursor: _Words) -> list[str]:
     return found
 
 
-def _own_words(
-    cursor: _Words, name: str, global_words: list[str], describe: Callable[[str], str]
-) -> tuple[list[str], list[str]]:
-    """The subcommand's words and the services among them; global flags found go to `global_words`."""
-    values = flags.VALUES.get(name, flags.DOWN_VALUES)
-    switches = flags.SWITCHES.get(name, flags.DOWN_SWITCHES)
+def _own_words(cursor: _Words, name: str, global_words: list[str], describe: Callable[[str], str]) -> ComposeCommand:
+    """Read the subcommand's words; global flags among them go to `global_words`."""
+    values = flags.VALUES.get(name, flags.ENDING.get(name, frozenset()))
     hoisted = name in ("up", "down")
     arguments: list[str] = []
     services: list[str] = []
+    switches: list[str] = []
     while cursor.more():
         word = cursor.peek()
-        if word == "--":
-            arguments += cursor.words[cursor.index :]
-            services += cursor.words[cursor.index + 1 :]
-            break
-        if not word.startswith("-") or word == "-":
+        if word == "--" or not word.startswith("-") or word == "-":
+            rest = cursor.words[cursor.index + (word == "--") :]
             if name == "run":  # everything behind the service is the container's
                 arguments += cursor.words[cursor.index :]
-                services.append(word)
+                container_words = max(len(rest) - 1, 0)
+                return ComposeCommand(
+                    name, global_words, arguments, rest[:1], switches=switches, container_words=container_words
+                )
+            if word == "--":
+                arguments += cursor.words[cursor.index :]
+                services += rest
                 break
             arguments.append(word)
             services.append(word.partition("=")[0] if name == "scale" else word)
             cursor.index += 1
         elif cursor.skip_own():
             continue
-        elif hoisted and _flag_of(word) in flags.GLOBAL_VALUES and _flag_of(word) not in values | switches:
+        elif hoisted and _is_global(word, values | flags.SWITCHES.get(name, frozenset())):
             global_words += cursor.flag(takes_value=_takes_value(word, flags.GLOBAL_VALUES))
-        elif hoisted and word in ("--compatibility", "--verbose", "--no-ansi", "--all-resources"):
-            global_words += cursor.flag(takes_value=False)
         else:
-            arguments += cursor.flag(takes_value=_takes_value_in(name, word, values, switches, describe))
-    return arguments, services
+            found = cursor.flag(takes_value=_takes_value_in(name, word, values, describe))
+            arguments += found
+            switches += found if len(found) == 1 else []
+    return ComposeCommand(name, global_words, arguments, services, switches=switches)
+
+
+def _is_global(word: str, own: frozenset[str]) -> bool:
+    """Whether a flag behind `up` or `down` is one of Compose's global flags, and none of the subcommand's."""
+    flag = _flag_of(word)
+    return flag not in own and (flag in flags.GLOBAL_VALUES or flag in flags.GLOBAL_ANYWHERE)
 
 
 def _flag_of(word: str) -> str:
@@ -189,12 +220,11 @@ def _takes_value(word: str, values: frozenset[str]) -> bool:
     return False
 
 
-def _takes_value_in(
-    name: str, word: str, values: frozenset[str], switches: frozenset[str], describe: Callable[[str], str]
-) -> bool:
+def _takes_value_in(name: str, word: str, values: frozenset[str], describe: Callable[[str], str]) -> bool:
+    """The same for a subcommand's flag; what the tables do not know is looked up in Compose's `--help`."""
     flag = word.partition("=")[0]
-    known = not word.startswith("--") or flag in values or flag in switches or flag in flags.GLOBAL_SWITCHES
-    if known or "=" in word:
+    switches = flags.SWITCHES.get(name, frozenset()) | flags.GLOBAL_SWITCHES
+    if "=" in word or not word.startswith("--") or flag in values or flag in switches:
         return _takes_value(word, values)
     return _help_shows_value(describe(name), flag)
 

@@ -62,10 +62,22 @@ def _from_variable(command: ComposeCommand, directory: str, environment: Mapping
     if not paths:
         return []
     separator = values.get("COMPOSE_PATH_SEPARATOR") or os.pathsep
-    return [path if path == STDIN else os.path.abspath(path) for path in paths.split(separator)]
+    return [os.path.abspath(path) for path in paths.split(separator)]
 
 
-def _env_file_values(command: ComposeCommand, directory: str, environment: Mapping[str, str]) -> dict[str, str]:
+def project_variables(command: ComposeCommand, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The variables Compose interpolates with: those of the project's env files, and before them the environment's.
+
+    Raises:
+        EnvFileError, FileAccessError: an env file is malformed or cannot be read.
+    """
+    return {**_env_file_values(command, _working_directory(command), environment, only_with=b""), **environment}
+
+
+def _env_file_values(
+    command: ComposeCommand, directory: str, environment: Mapping[str, str], *, only_with: bytes = b"COMPOSE_"
+) -> dict[str, str]:
+    """The variables of those env files that contain `only_with`: most need no parse."""
     files = command.global_values("--env-file")
     if not files and environment.get("COMPOSE_ENV_FILES"):
         files = environment["COMPOSE_ENV_FILES"].split(",")
@@ -80,7 +92,7 @@ def _env_file_values(command: ComposeCommand, directory: str, environment: Mappi
 
     for path in files:
         content = read_file(path, "the env file")
-        if b"COMPOSE_" in content:  # most files set none: not worth a parse
+        if only_with in content:
             from dso.config.dotenv import decode, parse
 
             values.update(parse(decode(content), lookup=lookup, source=path))

@@ -36,6 +36,9 @@ GLOBAL_SWITCHES = frozenset(
     }
 )
 
+# Global flags without a value that `up` and `down` take behind them too.
+GLOBAL_ANYWHERE = frozenset({"--all-resources", "--compatibility", "--no-ansi", "--verbose"})
+
 _CREATE_VALUES = {"--pull", "--scale"}
 _CREATE_SWITCHES = {
     "--build",
@@ -49,7 +52,7 @@ _CREATE_SWITCHES = {
     "--yes",
 }
 
-# Commands that create, re-create or start containers: they get the stack's secrets.
+# Commands that create, re-create or start containers, with their flags that take a value.
 VALUES: dict[str, frozenset[str]] = {
     "up": frozenset(
         _CREATE_VALUES | {"--attach", "--exit-code-from", "--no-attach", "-t", "--timeout", "--wait-timeout"}
@@ -133,9 +136,18 @@ SWITCHES: dict[str, frozenset[str]] = {
     "scale": frozenset({"--no-deps"}),
 }
 
-# Commands after which the project may have no running container left.
-ENDING = frozenset({"down", "stop", "kill", "rm"})
-
-# Flags of `down`, which takes Compose's global flags behind it too (`docker dso down -p shop`).
-DOWN_VALUES = frozenset({"--rmi", "-t", "--timeout"})
-DOWN_SWITCHES = frozenset({"--remove-orphans", "-v", "--volumes"})
+# Commands after which the project may have no running container left, and their flags with a value.
+ENDING: dict[str, frozenset[str]] = {
+    "down": frozenset({"--rmi", "-t", "--timeout"}),
+    "kill": frozenset({"-s", "--signal"}),
+    "rm": frozenset(),
+    "stop": frozenset({"-t", "--timeout"}),
+    "wait": frozenset(),
+}
+SWITCHES |= {
+    "down": frozenset({"--remove-orphans", "-v", "--volumes"}),
+    "kill": frozenset({"--remove-orphans"}),
+    "rm": frozenset({"-f", "--force", "-s", "--stop", "-v", "--volumes"}),
+    "stop": frozenset(),
+    "wait": frozenset({"--down-project"}),
+}

@@ -31,15 +31,14 @@ class ServiceOverride(NamedTuple):
     kept: Mapping[str, Sequence[Mapping[str, Any]]]
 
 
-def build_override(services: Sequence[ServiceOverride], taken_over: Mapping[str, Sequence[str]]) -> bytes:
+def build_override(services: Sequence[ServiceOverride]) -> bytes:
     """The override as YAML.
 
-    Args:
-        services: what each service gets.
-        taken_over: names of top-level secrets and configs that DSO delivers instead of Compose.
+    Top-level secrets and configs stay defined: services that this command does not touch may be
+    granted them too, and Compose looks at a definition only for a grant.
 
-    Source: Compose's "Merge Compose files" (`!override`, `!reset`: 2.24) and the Compose
-    specification's long volume syntax (`subpath`: Compose 2.24, Engine 26).
+    Source: Compose's "Merge Compose files" (`!override`: 2.24) and the Compose specification's long
+    volume syntax (`subpath`: Compose 2.24, Engine 26).
     """
     lines = ["services:"]
     for service in services:
@@ -51,10 +50,6 @@ def build_override(services: Sequence[ServiceOverride], taken_over: Mapping[str,
         if service.volume:
             lines.append("    volumes:")
             lines += _mounts(service)
-    for kind, names in taken_over.items():
-        if names:
-            lines.append(f"{kind}:")
-            lines += [f"  {quote(name)}: !reset null" for name in names]
     volumes = [service.volume for service in services if service.volume]
     if volumes:
         lines.append("volumes:")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from dso.compose.model import unescape
-from dso.compose.template import Template, parse_template
+from dso.compose.template import Template, mentions_reference, parse_template
 from dso.errors import ReferencePlaceError, ReferenceSyntaxError
 from dso.paths import CONTAINER_SECRETS_DIR
 from dso.secret import GRAMMAR, SecretRef
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from dso.compose.model import Model
@@ -76,14 +76,17 @@ def container_path(reference: SecretRef) -> str:
     return f"{CONTAINER_SECRETS_DIR}/{container_file_name(reference)}"
 
 
-def collect(model: Model) -> list[ServiceSecrets]:
+def collect(model: Model, variables: Callable[[], Mapping[str, str]] = dict) -> list[ServiceSecrets]:
     """The references of every service in the model, services without any left out.
+
+    `variables` gives the variables Compose interpolates with; it is called only if a secret or config
+    takes its content from one.
 
     Raises:
         ReferenceSyntaxError: malformed references, all of them in one error.
         ReferencePlaceError: references where DSO does not serve them, all of them in one error.
     """
-    reader = _Reader(model)
+    reader = _Reader(model, variables)
     found = [reader.read(service) for service in model.services]
     reader.check_places()
     if reader.malformed:
@@ -100,8 +103,9 @@ def collect(model: Model) -> list[ServiceSecrets]:
 class _Reader:
     """Reads services one by one and gathers what is wrong with them, to be told at once."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, variables: Callable[[], Mapping[str, str]]) -> None:
         self.model = model
+        self.variables = variables
         self.malformed: list[str] = []
         self.misplaced: list[str] = []
         self.sources = {kind: self._sources(kind) for kind in GRANT_KINDS}
@@ -117,6 +121,9 @@ class _Reader:
         """Top-level secrets or configs that hold references."""
         found: dict[str, Template] = {}
         for name, definition in self.model.top_level(kind).items():
+            variable = definition.get("environment")
+            if variable and mentions_reference(self.variables().get(variable, "")):
+                self.misplaced.append(f"{kind}.{name}.environment: the variable {variable} holds a reference")
             for key in ("file", "content") if kind == "configs" else ("file",):
                 text = definition.get(key)
                 template = self._template(text, f"{kind}.{name}.{key}") if isinstance(text, str) else None
@@ -151,7 +158,13 @@ class _Reader:
             ours = [grant for grant in grants if grant["source"] in self.sources[kind]]
             if ours:
                 kept[kind] = [grant for grant in grants if grant not in ours]
-            files += [_granted_file(kind, grant, self.sources[kind][grant["source"]], owner) for grant in ours]
+            for grant in ours:
+                files.append(_granted_file(kind, grant, self.sources[kind][grant["source"]], owner))
+                self.malformed += [
+                    f"service {service}, {kind[:-1]} {grant['source']}: {key} {grant[key]!r} is no number"
+                    for key in ("uid", "gid")
+                    if grant.get(key) and not _is_number(grant[key])
+                ]
         for secret in (definition.get("build") or {}).get("secrets") or []:
             if secret["source"] in self.sources["secrets"]:
                 self.misplaced.append(f"service {service}: build.secrets gets {secret['source']!r}")
@@ -199,8 +212,8 @@ def _granted_file(kind: str, grant: Mapping[str, Any], template: Template, owner
         name=f"~{kind}/{source}",
         target=target if target.startswith("/") else base + target,
         template=template,
-        uid=int(grant["uid"]) if grant.get("uid") else owner[0],
-        gid=int(grant["gid"]) if grant.get("gid") else owner[1],
+        uid=int(grant["uid"]) if _is_number(grant.get("uid")) else owner[0],
+        gid=int(grant["gid"]) if _is_number(grant.get("gid")) else owner[1],
         mode=_mode(grant.get("mode")),
         label=f"{kind[:-1]} {source}",
     )
@@ -216,7 +229,11 @@ def _mode(value: object) -> int:
 def _numeric_user(user: object) -> tuple[int, int]:
     """`user: "1000:1000"`; a name, which only the image could translate, counts as root."""
     uid, _, gid = str(user or "").partition(":")
-    return (int(uid) if uid.isdigit() else 0, int(gid) if gid.isdigit() else 0)
+    return (int(uid) if _is_number(uid) else 0, int(gid) if _is_number(gid) else 0)
+
+
+def _is_number(text: object) -> bool:
+    return isinstance(text, str) and text.isascii() and text.isdigit()
 
 
 def _place(path: tuple[str, ...]) -> str:

@@ -6,6 +6,7 @@ Built on `posix_spawn` rather than `subprocess`, whose import alone costs 16 ms 
 from __future__ import annotations
 
 import os
+import sys
 
 from dso.errors import DockerNotFoundError
 from dso.paths import PRIVATE_VARIABLES
@@ -110,12 +111,21 @@ def run(argv: Sequence[str], *, environment: Mapping[str, str] | None = None, st
 def attach(argv: Sequence[str], *, environment: Mapping[str, str] | None = None, stdin: int | None = None) -> int:
     """Run a child on our own terminal and streams, and return its exit code.
 
-    A signal reaches it exactly once. The terminal's own signals (^C) go to the whole foreground
-    group, so the child has them already; one that was sent to us alone is passed on. See
-    `_is_from_terminal` for how the two are told apart behind a one-file boot loader, which repeats
-    to us every signal it gets.
+    A signal reaches it exactly once: one that the whole process group got, such as the terminal's
+    ^C, the child has already; one that was sent to us alone is passed on. See `_was_sent_to_all`.
     """
-    from signal import SIG_BLOCK, SIG_SETMASK, SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, pthread_sigmask, sigwaitinfo
+    from signal import (
+        SIG_BLOCK,
+        SIG_SETMASK,
+        SIGCHLD,
+        SIGHUP,
+        SIGINT,
+        SIGQUIT,
+        SIGTERM,
+        pthread_sigmask,
+        sigtimedwait,
+        sigwaitinfo,
+    )
 
     before = pthread_sigmask(SIG_BLOCK, (SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGQUIT))
     try:
@@ -128,9 +138,11 @@ def attach(argv: Sequence[str], *, environment: Mapping[str, str] | None = None,
                 ended, status = os.waitpid(child, os.WNOHANG)
                 if ended:
                     return exit_code(status)
-            elif not _is_from_terminal(received):
+            elif not _was_sent_to_all(received):
                 _pass_on(child, received.si_signo)
     finally:
+        while sigtimedwait((SIGINT, SIGTERM, SIGHUP, SIGQUIT), 0):
+            pass  # a copy that came late must not end us after the child
         pthread_sigmask(SIG_SETMASK, before)
 
 
@@ -146,6 +158,7 @@ def _spawn(argv: Sequence[str], environment: Mapping[str, str] | None, **options
             argv[0],
             list(argv),
             child_environment() if environment is None else dict(environment),
+            setsigdef=_IGNORED_BY_PYTHON,
             **options,  # type: ignore[arg-type]
         )
     except FileNotFoundError as error:
@@ -161,31 +174,37 @@ def _drain(descriptor: int) -> bytes:
         return stream.read()
 
 
+_IGNORED_BY_PYTHON = (13, 25)  # SIGPIPE, SIGXFSZ; importing their names takes 4 ms
 _SI_KERNEL = 0x80  # sigaction(2): sent by the kernel, as the terminal driver does
-_recent_from_terminal: dict[int, float] = {}
+_COPY_WITHIN = 1.0  # seconds between a signal to the group and the boot loader's copy of it
+_last_sent_to_all: dict[int, float] = {}
 
 
-def _is_from_terminal(received: object) -> bool:
-    """Whether the whole foreground group got this signal, the child included.
+def _was_sent_to_all(received: object) -> bool:
+    """Whether the whole process group got this signal, and so the child did too.
 
-    A signal of the terminal's carries SI_KERNEL. Our boot loader's process gets it as well and
-    repeats it to us with kill(2); that copy comes within moments, after the original or (another
-    CPU being quicker) right before it, and is not to be passed on. A copy without an original was
-    sent to the boot loader's process alone.
+    A signal of the terminal's carries SI_KERNEL. One-file binaries are two processes: whoever asks
+    DSO alone to end knows the boot loader's, which passes every signal on to us. So a signal that
+    reaches us directly was sent to the group (as `timeout` and systemd do), and the boot loader's
+    copy follows within moments, or comes right before it where another CPU is quicker. Only a copy
+    without an original was meant for DSO alone. Our own signals are `_watch_docker`'s.
+
+    Run from source there is no boot loader: then what is not the terminal's is passed on.
     """
     from signal import sigtimedwait
     from time import monotonic
 
     number, code, sender = received.si_signo, received.si_code, received.si_pid  # type: ignore[attr-defined]
-    if code == _SI_KERNEL:
-        _recent_from_terminal[number] = monotonic()
-        return True
-    if sender != os.getppid():
+    if sender == os.getpid() and code != _SI_KERNEL:
         return False
-    if monotonic() - _recent_from_terminal.get(number, -1.0) < 1.0:
+    frozen = getattr(sys, "frozen", False)
+    if code == _SI_KERNEL or (frozen and sender != os.getppid()):
+        _last_sent_to_all[number] = monotonic()
         return True
-    original = sigtimedwait((number,), 0.05)
-    return original is not None and _is_from_terminal(original)
+    if monotonic() - _last_sent_to_all.get(number, -_COPY_WITHIN) < _COPY_WITHIN:
+        return True
+    original = sigtimedwait((number,), 0.05) if sender == os.getppid() else None
+    return original is not None and _was_sent_to_all(original)
 
 
 def _pass_on(child: int, number: int) -> None:

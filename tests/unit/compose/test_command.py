@@ -98,3 +98,33 @@ def test_global_values_are_found_in_every_spelling():
 def test_no_deps_is_seen(flag):
     assert parse(f"{flag} api", "up")[0].no_deps
     assert not parse("api", "up")[0].no_deps
+
+
+@pytest.mark.parametrize(
+    ("line", "services"),
+    [("run api psql -h db", ("api",)), ("run --rm api x --help", ("api",)), ("run -- api sh -c x", ("api",))],
+)
+def test_words_of_the_container_are_no_flags_of_composes(line, services):
+    command, _ = parse(line)
+    assert command.brings_up
+    assert command.services == services
+    assert "psql" not in command.own_arguments
+    assert not parse("run api npm ci --no-deps")[0].no_deps
+    assert parse("run --no-deps=1 api npm")[0].no_deps
+
+
+@pytest.mark.parametrize("line", ["run --help api", "run -h", "up --help", "down --help"])
+def test_help_of_compose_starts_and_ends_nothing(line):
+    command, _ = parse(line)
+    assert not command.brings_up
+    assert not command.may_end_project
+
+
+def test_run_without_a_service_is_left_to_compose_to_refuse():
+    command, _ = parse("run --rm")
+    assert (command.services, command.own_arguments) == ((), ("--rm",))
+
+
+def test_value_with_the_services_name_is_not_taken_for_it():
+    command, _ = parse("run --name api -e X=dso://a/b api sh")
+    assert command.own_arguments == ("--name", "api", "-e", "X=dso://a/b", "api")

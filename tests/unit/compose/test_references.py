@@ -116,3 +116,17 @@ def test_extension_fields_are_not_looked_at():
 def test_services_outside_the_command_are_not_looked_at():
     services = {"api": {"environment": {"A": "dso://a/b"}}, "db": {"labels": {"x": "dso://a/b"}}}
     assert [found.service for found in collect(model(services, only=("api",)))] == ["api"]
+
+
+@pytest.mark.parametrize("kind", ["secrets", "configs"])
+def test_reference_in_the_variable_of_a_secret_or_config_is_refused(kind):
+    stack = model({"api": {kind: [{"source": "x"}]}}, **{kind: {"x": {"environment": "DBPW"}}})
+    with pytest.raises(ReferencePlaceError, match="DBPW holds a reference"):
+        collect(stack, lambda: {"DBPW": "dso://shop/pw"})
+    assert collect(stack, lambda: {"DBPW": "plain"}) == []
+
+
+def test_owner_that_is_no_number_is_refused():
+    grant = {"source": "x", "uid": "app"}
+    with pytest.raises(ReferenceSyntaxError, match="uid 'app' is no number"):
+        collect(model({"api": {"secrets": [grant]}}, secrets={"x": {"file": "dsofile://a/b"}}))

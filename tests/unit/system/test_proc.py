@@ -79,6 +79,7 @@ sys.exit(child.wait())
 """
 ATTACH = f"""
 import sys
+sys.frozen = len(sys.argv) > 1  # whether a boot loader stands before us
 sys.path.insert(0, {ROOT!r})
 from dso.system.proc import attach
 sys.exit(attach([sys.executable, "-c", {DOCKER!r}]))
@@ -86,7 +87,7 @@ sys.exit(attach([sys.executable, "-c", {DOCKER!r}]))
 # A stand-in for the one-file boot loader: it repeats to its child every signal it gets.
 BOOT_LOADER = f"""
 import os, signal, sys
-child = os.spawnv(os.P_NOWAIT, sys.executable, [sys.executable, "-c", {ATTACH!r}])
+child = os.spawnv(os.P_NOWAIT, sys.executable, [sys.executable, "-c", {ATTACH!r}, "frozen"])
 for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, lambda n, f: os.kill(child, n))
 while True:
@@ -104,6 +105,19 @@ def test_signal_sent_to_us_reaches_compose_exactly_once(program, number):
     assert child.stdout.readline() == "ready\n"
     time.sleep(0.2)
     child.send_signal(number)
+    assert child.stdout.readline() == f"seen {int(number)}\n"
+    assert child.wait() == 42
+    child.stdout.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_to_the_whole_group_reaches_compose_exactly_once(number):
+    child = subprocess.Popen(
+        [sys.executable, "-c", BOOT_LOADER], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert child.stdout.readline() == "ready\n"
+    time.sleep(0.2)
+    os.killpg(child.pid, number)
     assert child.stdout.readline() == f"seen {int(number)}\n"
     assert child.wait() == 42
     child.stdout.close()
