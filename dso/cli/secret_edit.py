@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 _DEFAULT_EDITOR = "vi"
+_VIM_NAMES = ("vim", "nvim", "gvim", "rvim", "rgvim", "evim", "gview", "rview", "rgview")  # also vim.basic, vimx...
+_OLD_NAMES = ("vi", "view", "ex")  # Vim on most machines, but also BusyBox and nvi, which do not know these options
 # What keeps Vim from writing copies elsewhere: swap file, registers, backup, undo file.
 _VIM_OPTIONS = ("-n", "-i", "NONE", "-c", "set nobackup nowritebackup noundofile")
 
@@ -98,12 +100,37 @@ def _run_editor(path: str) -> None:
 
 
 def _options(editor: str) -> tuple[str, ...]:
-    """Options for Vim, which is also what `vi` often is."""
+    """Options for Vim, which is also what `vi` often is; `editor` is a command line with arguments and quotes."""
+    from shlex import split
+
+    try:
+        words = split(editor)
+    except ValueError:
+        return ()  # the shell will say what is wrong
+    # Variables for the editor, and words that only start it, may come first.
+    program = next((word for word in words if "=" not in word and word not in ("env", "exec", "command")), "")
+    return _VIM_OPTIONS if _is_vim(program) else ()
+
+
+def _is_vim(program: str) -> bool:
+    if os.path.basename(program).startswith(_VIM_NAMES):
+        return True
     for directory in os.environ.get("PATH", "").split(":"):
-        found = os.path.join(directory, editor)  # an absolute path stays as it is
-        if os.access(found, os.X_OK):
-            return _VIM_OPTIONS if os.path.basename(os.path.realpath(found)).startswith(("vim", "nvim")) else ()
-    return ()
+        found = os.path.join(directory, program)  # an absolute path stays as it is
+        if os.path.isfile(found) and os.access(found, os.X_OK):
+            target = os.path.basename(os.path.realpath(found))
+            return target.startswith(_VIM_NAMES) or (target in _OLD_NAMES and _says_it_is_vim(found))
+    return False
+
+
+def _says_it_is_vim(path: str) -> bool:
+    """Whether a program that is called `vi` is Vim itself or, as on Fedora, a script that starts it."""
+    try:
+        with open(path, "rb") as stream:
+            content = stream.read()
+    except OSError:
+        return False
+    return b"Vi IMproved" in content or (content.startswith(b"#!") and b"vim" in content)
 
 
 def _leave(_number: int, _frame: FrameType | None) -> NoReturn:

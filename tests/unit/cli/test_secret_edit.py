@@ -134,3 +134,40 @@ def test_vim_is_told_to_leave_no_copies(tmp_path, monkeypatch):
     assert secret_edit._options("nano") == ()
     assert secret_edit._options("missing") == ()
     assert stat.S_ISLNK(Path(tmp_path / "vi").lstat().st_mode)
+
+
+@pytest.mark.parametrize(
+    "editor",
+    ["vim -f", "nvim -u x", "'/opt/my tools/vim' -f", "~/bin/gvim --nofork", "rvim", "TERM=xterm env vim", "vim.tiny"],
+)
+def test_vim_with_arguments_and_quotes_is_told_too(editor):
+    assert "-n" in secret_edit._options(editor)
+
+
+@pytest.mark.parametrize("editor", ["nano -w vim", "code --wait", "emacs", "", "'vim", "view", "busybox vi"])
+def test_other_editors_get_no_options_of_vim(editor, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "view").write_bytes(b"\x7fELF nvi")
+    (tmp_path / "view").chmod(0o755)
+    assert secret_edit._options(editor) == ()
+
+
+@pytest.mark.parametrize("content", [b"\x7fELF VIM - Vi IMproved", b'#!/bin/sh\nexec /usr/bin/vim "$@"\n'])
+def test_vim_installed_as_vi_is_told_too(content, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", f"/nonexistent:{tmp_path}")
+    (tmp_path / "vi").write_bytes(content)
+    (tmp_path / "vi").chmod(0o755)
+    assert "-n" in secret_edit._options("vi -e")
+
+
+def test_vim_with_arguments_gets_them_before_ours_and_the_file(edit, monkeypatch, tmp_path):
+    report = tmp_path / "arguments"
+    vim = tmp_path / "my tools" / "vim"
+    vim.parent.mkdir()
+    vim.write_text(f"#!/bin/sh\nprintf '%s\\n' \"$@\" > '{report}'\n")
+    vim.chmod(0o755)
+    monkeypatch.setenv("VISUAL", f"'{vim}' -f")
+    assert edit("false").code == 0
+    first, *ours, path = report.read_text().splitlines()
+    assert (first, tuple(ours)) == ("-f", secret_edit._VIM_OPTIONS)
+    assert os.path.basename(path) == "tls.pem"
