@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dso.errors import SecretNotFoundError
+from dso.errors import SecretFieldError, SecretNotFoundError
 from dso.vault.fields import field_of
 from dso.vault.names import GLOBAL_NAMESPACE, nearest
 
@@ -31,10 +31,12 @@ class LocalResolver:
         Raises:
             SecretNotFoundError: secrets or versions do not exist; all of them in one error, with the
                 nearest existing names.
-            SecretFieldError: a field does not exist, or none is chosen where there are several.
+            SecretFieldError: every secret exists, but fields do not, or none is chosen where there are several; all
+                of them in one error.
         """
         found: dict[SecretRef, SecretValue] = {}
         missing: list[str] = []
+        unclear: dict[str, str] = {}  # what is wrong with a field -> what to do about it
         for reference, place in requests.items():
             name = self.name_of(reference)
             version = int(reference.version) if reference.version and reference.version.isdigit() else None
@@ -45,13 +47,18 @@ class LocalResolver:
                 missing.append(f"{reference} ({place}): the vault keeps version {kept}")
             else:
                 value = self._vault.get(name, version)
-                found[reference] = field_of(value, reference.field, name=name, as_file=reference.is_file)
+                try:
+                    found[reference] = field_of(value, reference.field, name=name, as_file=reference.is_file)
+                except SecretFieldError as error:
+                    unclear[f"{reference} ({place}): {error.message}"] = error.hint
         if missing:
             what = "secret is" if len(missing) == 1 else "secrets are"
             raise SecretNotFoundError(
                 f"{len(missing)} {what} not in the vault:\n  " + "\n  ".join(missing),
                 hint="store each with `docker dso secret set NAMESPACE/NAME`; `docker dso secret list` shows all",
             )
+        if unclear:
+            raise _field_error(unclear)
         return found
 
     def name_of(self, reference: SecretRef) -> str | None:
@@ -68,3 +75,12 @@ class LocalResolver:
     def _nearest(self, reference: SecretRef) -> str:
         near = nearest(reference.path, self._vault.names())
         return f": did you mean {near}?" if near else ""
+
+
+def _field_error(unclear: Mapping[str, str]) -> SecretFieldError:
+    """One error for all fields that cannot be served; the hints, which name fields, each once."""
+    if len(unclear) == 1:
+        ((message, hint),) = unclear.items()
+        return SecretFieldError(message, hint=hint)
+    hints = "; ".join(dict.fromkeys(filter(None, unclear.values())))
+    return SecretFieldError(f"{len(unclear)} references have no value:\n  " + "\n  ".join(unclear), hint=hints)

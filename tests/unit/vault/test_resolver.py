@@ -2,7 +2,7 @@
 
 import pytest
 
-from dso.errors import SecretNotFoundError
+from dso.errors import SecretFieldError, SecretNotFoundError
 from dso.secret import SecretRef, SecretValue
 from dso.vault.resolver import LocalResolver
 
@@ -59,3 +59,33 @@ def test_fields_are_views_and_files_are_whole():
     vault = FakeVault(a__db=[document])
     wanted = ["dso://a/db#user", "dso://a/db#port", "dsofile://a/db", "dso://a/db#value"]
     assert resolve(vault, *wanted) == [b"ann", b"5432", document, document]
+
+
+def test_one_missing_field_names_its_place_and_keeps_the_hint():
+    vault = FakeVault(a__db=[b'{"user": "ann", "port": 5432}'])
+    with pytest.raises(SecretFieldError) as caught:
+        resolve(vault, "dso://a/db#usr")
+    assert caught.value.message == "dso://a/db#usr (service s0, variable V): a/db has no field 'usr'"
+    assert caught.value.hint == "it has: user, port"
+
+
+def test_all_missing_fields_are_in_one_error_with_their_places():
+    vault = FakeVault(a__db=[b'{"user": "ann", "port": 5432}'], a__plain=[b"hunter2"])
+    with pytest.raises(SecretFieldError) as caught:
+        resolve(vault, "dso://a/db#usr", "dso://a/db#user", "dso://a/db", "dsofile://a/plain#x")
+    first, *rest = caught.value.message.splitlines()
+    assert first == "3 references have no value:"
+    assert [line.partition(": ")[0].strip() for line in rest] == [
+        "dso://a/db#usr (service s0, variable V)",
+        "dso://a/db (service s2, variable V)",
+        "dsofile://a/plain#x (service s3, variable V)",
+    ]
+    assert "it has: user, port" in caught.value.hint
+    assert "leave out #x" in caught.value.hint
+    assert not any(value in caught.value.message + caught.value.hint for value in ("ann", "5432", "hunter2"))
+
+
+def test_missing_secrets_come_before_missing_fields():
+    vault = FakeVault(a__db=[b'{"user": "ann"}'])
+    with pytest.raises(SecretNotFoundError, match="a/nope"):
+        resolve(vault, "dso://a/db#usr", "dso://a/nope")
