@@ -12,7 +12,6 @@ PRIVATE_VARIABLES = (MASTER_KEY_VARIABLE, PASSPHRASE_FILE_VARIABLE)  # never han
 # Cloud configuration.
 SYSTEM_CONFIG = "/etc/dso/dso.yaml"
 PROJECT_CONFIG = "dso.yaml"
-AGENT_SOCKET = "/var/run/dso.sock"
 
 # Inside a container.
 CONTAINER_SECRETS_DIR = "/run/secrets/dso"

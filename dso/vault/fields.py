@@ -45,8 +45,6 @@ def field_of(value: SecretValue, field: str | None, *, name: str, as_file: bool)
                 hint=f"write dso://{name}#FIELD for one, dso://{name}#{WHOLE_VALUE} or dsofile://{name} for the whole",
             )
         field = next(iter(members))
-    if field not in members and field == WHOLE_VALUE:
-        return value
     if field not in members:
         raise SecretFieldError(
             f"{name} has no field {field!r}", hint=f"it has: {', '.join(map(_shown, members)) or 'none'}"

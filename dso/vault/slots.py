@@ -15,7 +15,6 @@ from dso.system.native import aesgcm, argon2id, blake2b_256, x25519_private, x25
 
 KEYFILE = "keyfile"
 PASSPHRASE = "passphrase"  # noqa: S105  # a type's name
-KNOWN_TYPES = (KEYFILE, PASSPHRASE)
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
