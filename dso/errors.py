@@ -12,6 +12,9 @@ TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without importing typing at st
 if TYPE_CHECKING:
     from typing import ClassVar
 
+# An outcome for scripts and not an error: `diff --exit-code` when `up` would change something.
+DIFFERENCE_FOUND = 10
+
 
 class DsoError(Exception):
     """Something DSO does not expect: a defect, or a failure no other class describes."""
@@ -196,12 +199,6 @@ class AgentUnavailableError(DsoError):
     """Cloud Mode was chosen, and no `dso-agent` can serve it."""
 
     code = 40
-
-
-class DifferenceFound(DsoError):  # noqa: N818  # an outcome for scripts, not a failure
-    """`diff --exit-code`: `up` would change something."""
-
-    code = 10
 
 
 class ComposeFailedError(Exception):

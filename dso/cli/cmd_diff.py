@@ -35,7 +35,7 @@ def run(invocation: Invocation) -> int:
     from dso.cli.handover import ComposeCall
     from dso.cli.output import note, print_json, print_table
     from dso.delivery.engine import Engine
-    from dso.errors import DifferenceFound
+    from dso.errors import DIFFERENCE_FOUND
 
     use_exit_code = "--exit-code" in invocation.words
     invocation.words = [word for word in invocation.words if word != "--exit-code"]
@@ -51,4 +51,4 @@ def run(invocation: Invocation) -> int:
         )
     else:
         note(f"project {stack.project}: the running stack has the secrets of the vault")
-    return DifferenceFound.code if changes and use_exit_code else 0
+    return DIFFERENCE_FOUND if changes and use_exit_code else 0
