@@ -58,6 +58,24 @@ def test_versions_count_on_and_five_former_ones_are_kept(vault_file):
     assert "9, 8, 7" in refusal.value.hint
 
 
+def test_file_shows_neither_names_nor_values(vault_file):
+    _set("shop/api_key", b"hunter2")
+    with open(vault_file, "rb") as stream:
+        data = stream.read()
+    assert not [text for text in (b"shop", b"api_key", b"hunter2") if text in data]
+
+
+def test_older_copy_of_the_file_is_taken_for_the_vault(vault_file):
+    """No promise but a limit, which docs/security.md states: nothing outside the file tells which is the newest."""
+    _set("shop/x", b"old")
+    with open(vault_file, "rb") as stream:
+        older = stream.read()
+    _set("shop/x", b"new")
+    with open(vault_file, "wb") as stream:
+        stream.write(older)
+    assert Vault.open().get("shop/x").reveal() == b"old"
+
+
 def test_dropped_versions_leave_the_file(vault_file):
     for number in range(1, 20):
         _set("shop/x", bytes([number]) * 1000)
