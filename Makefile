@@ -56,6 +56,7 @@ ON_ENGINE = build/machine/engine.sh run sh -c 'build/machine/images.sh && exec "
 TESTS := tests/unit tests/cli tests/integration
 .PHONY: test
 test: $(BINARIES) ## Run all tests; installs and starts a Docker Engine where none answers
+	build/machine/test-tools.sh
 	$(ON_ENGINE) $(PYTHON) -m pytest -n 2 $(OPTIONS) $(TESTS)
 
 .PHONY: demo
