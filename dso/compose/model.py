@@ -73,10 +73,10 @@ def start_reading(docker: Sequence[str], command: ComposeCommand, stdin: int | N
     Compose may resolve paths: with `--no-path-resolution` it looks for an `env_file` in the current
     directory instead of the project's. `as_written` gets references back.
     """
-    from dso.system.proc import start
+    from dso.compose.plugin import start_compose
 
     words = ["config", "--format", "json", *(["--", *command.services] if command.services else [])]
-    return start([*docker, "compose", *command.globals, *words], stdin=stdin)
+    return start_compose(docker, [*command.globals, *words], stdin=stdin)
 
 
 def finish_reading(running: Running, command: ComposeCommand) -> Model:

@@ -14,7 +14,7 @@ from dso.system.memory import memory_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 # What the boot loader of a one-file binary, and Docker when it starts a plugin, set for us alone.
 _PLUGIN_SOCKET = "DOCKER_CLI_PLUGIN_SOCKET"
@@ -67,26 +67,35 @@ class Finished:
 class Running:
     """A child whose output is collected in memory files, so that neither side ever waits for the other."""
 
-    __slots__ = ("_pid", "_stderr", "_stdout")
+    __slots__ = ("_otherwise", "_pid", "_stderr", "_stdout")
 
-    def __init__(self, pid: int, stdout: int, stderr: int) -> None:
+    def __init__(self, pid: int, stdout: int, stderr: int, otherwise: Callable[[], Running] | None = None) -> None:
         self._pid = pid
         self._stdout = stdout
         self._stderr = stderr
+        self._otherwise = otherwise
 
     def wait(self) -> Finished:
-        """Wait for the child to end."""
+        """Wait for the child to end, and for the one that `otherwise` starts should it fail."""
         _, status = os.waitpid(self._pid, 0)
-        return Finished(exit_code(status), _drain(self._stdout), _drain(self._stderr))
+        finished = Finished(exit_code(status), _drain(self._stdout), _drain(self._stderr))
+        return self._otherwise().wait() if finished.code and self._otherwise else finished
 
 
-def start(argv: Sequence[str], *, environment: Mapping[str, str] | None = None, stdin: int | None = None) -> Running:
+def start(
+    argv: Sequence[str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    stdin: int | None = None,
+    otherwise: Callable[[], Running] | None = None,
+) -> Running:
     """Start a child and return at once.
 
     Args:
         argv: the program, looked up in PATH, and its arguments.
         environment: the child's whole environment; `child_environment()` by default.
         stdin: a descriptor for its standard input; nothing to read by default.
+        otherwise: starts another child, whose result counts instead, if this one ends with a code other than 0.
 
     Raises:
         DockerNotFoundError: the program is `docker` and is not there.
@@ -100,7 +109,7 @@ def start(argv: Sequence[str], *, environment: Mapping[str, str] | None = None, 
         actions.append((os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0))
     else:
         actions.append((os.POSIX_SPAWN_DUP2, stdin, 0))
-    return Running(_spawn(argv, environment, file_actions=actions), stdout, stderr)
+    return Running(_spawn(argv, environment, file_actions=actions), stdout, stderr, otherwise)
 
 
 def run(argv: Sequence[str], *, environment: Mapping[str, str] | None = None, stdin: int | None = None) -> Finished:

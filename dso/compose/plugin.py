@@ -1,0 +1,108 @@
+"""Compose without the detour: the plugin's own program, started as Docker starts it.
+
+`docker compose ...` first starts Docker, which asks the plugin for its metadata and then runs it:
+two more Go programs' start-ups. See docs/decisions/0006-config-straight-from-the-plugin.md.
+"""
+
+from __future__ import annotations
+
+import os
+
+from dso import paths
+from dso.errors import DockerNotFoundError
+from dso.system.proc import child_environment, start
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dso.system.proc import Running
+
+# What tells a plugin that Docker runs it, with the command Docker was started by as its value.
+_STARTED_BY = "DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND"
+_PROGRAM = "docker-compose"
+SYSTEM_DIRECTORIES = (  # in Docker's order: defaultSystemPluginDirs in cli-plugins/manager of docker/cli
+    "/usr/local/lib/docker/cli-plugins",
+    "/usr/local/libexec/docker/cli-plugins",
+    "/usr/lib/docker/cli-plugins",
+    "/usr/libexec/docker/cli-plugins",
+)
+# Settings in config.json that only Docker can judge. Releases differ in whether extra directories come
+# before or after the user's own. Go ignores the case of keys, and JSON may spell any letter as \uXXXX.
+_DOUBTFUL = (b"aliases", b"clipluginsextradirs", b"\\u")
+
+
+def start_compose(docker: Sequence[str], words: Sequence[str], *, stdin: int | None = None) -> Running:
+    """Start what `docker compose <words>` would run, for its output; nothing is attached to a terminal.
+
+    Args:
+        docker: `docker` and its global flags.
+        words: what follows `compose`.
+        stdin: a descriptor for standard input that can be rewound; nothing to read by default.
+
+    Should the plugin fail, `docker compose` is run after all: what it prints is what counts, as
+    the plugin's own words do not tell a broken or foreign plugin from a broken Compose file.
+
+    Raises:
+        DockerNotFoundError: there is no `docker`.
+    """
+
+    def through_docker() -> Running:
+        if stdin is not None:
+            os.lseek(stdin, 0, os.SEEK_SET)
+        return start([*docker, "compose", *words], stdin=stdin)
+
+    command, *flags = docker
+    plugin = find_plugin(flags)
+    if plugin is None:
+        return through_docker()
+    environment = child_environment({_STARTED_BY: command})
+    try:
+        return start(
+            [plugin, *flags, "compose", *words], environment=environment, stdin=stdin, otherwise=through_docker
+        )
+    except (OSError, DockerNotFoundError):  # not a program, or its interpreter is missing
+        return through_docker()
+
+
+def find_plugin(flags: Sequence[str]) -> str | None:
+    """The program that Docker with these global flags runs for `compose`; None when that is not certain.
+
+    It is only certain if Docker has started us as a plugin: what is called `docker` may be anything.
+    """
+    if not os.environ.get(_STARTED_BY):
+        return None
+    directory = _config_directory(flags)
+    if _leaves_doubt(directory + "/config.json"):
+        return None
+    for candidate in (directory + "/cli-plugins", *SYSTEM_DIRECTORIES):
+        path = f"{candidate}/{_PROGRAM}"
+        try:
+            os.stat(path)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return None
+        # Docker takes the first that exists, and looks no further if it cannot be run.
+        return path if os.path.isfile(path) and os.access(path, os.X_OK) else None
+    return None
+
+
+def _config_directory(flags: Sequence[str]) -> str:
+    found = ""
+    for position, flag in enumerate(flags):
+        name, equals, value = flag.partition("=")
+        if name == "--config":
+            found = value if equals else "".join(flags[position + 1 : position + 2])
+    return found or os.environ.get("DOCKER_CONFIG") or paths.home() + "/.docker"
+
+
+def _leaves_doubt(config: str) -> bool:
+    try:
+        with open(config, "rb") as file:
+            text = file.read().lower()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return any(setting in text for setting in _DOUBTFUL)
