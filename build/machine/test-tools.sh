@@ -15,6 +15,7 @@ need ssh openssh-client
 need qemu-aarch64-static qemu-user-static
 need mkfs.ext4 e2fsprogs
 need ps procps
+need strace strace
 need unshare util-linux
 need ip iproute2
 [ "${#missing[@]}" != 0 ] || exit 0

@@ -1,0 +1,93 @@
+"""What `up` does once, whatever the number of services: counted with strace and by a proxy before the Engine."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.engine_proxy import EngineProxy
+
+COUNTS = (1, 20)
+
+
+@pytest.fixture
+def proxy():
+    with EngineProxy() as found:
+        yield found
+
+
+@pytest.fixture
+def make_stack(home, make_project):
+    """A project with a number of services, each with a variable, a template and two files."""
+    home.run("init")
+    for name in ("shop/a", "shop/b", "shop/c"):
+        home.run("secret", "set", name, input=name)
+
+    def make(count):
+        project = make_project()
+        services = "".join(
+            f"""
+  s{number}:
+    image: dso-test/busybox
+    command: sleep 1000
+    stop_signal: SIGKILL
+    network_mode: none
+    environment:
+      A: dso://shop/a
+      T: "x{{{{dso://shop/b}}}}y"
+      F: dsofile://shop/c
+    secrets: [s]
+"""
+            for number in range(count)
+        )
+        project.compose_yaml(f"services:{services}\nsecrets:\n  s: {{file: 'dsofile://shop/b'}}\n")
+        return project
+
+    return make
+
+
+def trace(home, project, *words, env):
+    """Run `docker dso WORDS` under strace; returns its successful execve and openat calls."""
+    log = Path(project.directory).parent / f"{project.name}.strace"
+    home.command(
+        *("strace", "-f", "-qq", "-s", "500", "-e", "trace=execve,openat,open", "-o", str(log)),
+        *("docker", "dso", *words),
+        env=env,
+        cwd=project.directory,
+    )
+    return [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if "= -1 " not in line]
+
+
+def puts(proxy):
+    return [line for line in proxy.requests if re.fullmatch(r"PUT /containers/[^/]+/archive", line)]
+
+
+def test_one_model_one_vault_one_delivery_whatever_the_number_of_services(home, make_stack, proxy):
+    env = {"DOCKER_HOST": proxy.host}
+    for count in COUNTS:
+        project = make_stack(count)
+        proxy.clear()
+        calls = trace(home, project, "up", "-d", env=env)
+        reads = [line for line in calls if "execve(" in line and re.search(r'docker-compose".*"config"', line)]
+        assert len(reads) == 1
+        assert len([line for line in calls if "open" in line and "vault.enc" in line]) == 1
+        assert len(puts(proxy)) == 1
+        home.run("down", cwd=project.directory, env=env)
+
+
+def test_nothing_to_change_costs_the_same_few_requests_whatever_the_number_of_services(home, make_stack, proxy):
+    env = {"DOCKER_HOST": proxy.host}
+    dso_requests = {}
+    for count in COUNTS:
+        project = make_stack(count)
+        home.run("up", "-d", cwd=project.directory, env=env)
+        before = project.containers()
+        proxy.clear()
+        shown = home.run("up", "-d", "--debug", cwd=project.directory, env=env).err
+        assert puts(proxy) == []
+        assert project.containers() == before
+        dso_requests[count] = int(re.search(r"in (\d+) Engine requests", shown).group(1))
+        home.run("down", cwd=project.directory, env=env)
+    assert dso_requests == dict.fromkeys(COUNTS, 2)
