@@ -33,14 +33,12 @@ class Engine:
     Attributes:
         identity: names the Engine in lock files.
         requests: how many requests were sent.
-        log: method and path of each of them, for `--debug`; never a body or a query.
         api_version: the newest API the Engine speaks, such as "1.45"; "" before the first answer.
     """
 
     def __init__(self, target: _connection.Target) -> None:
         self.identity = target.identity
         self.requests = 0
-        self.log: list[str] = []
         self.api_version = ""
         self._used_version = FIRST_API
         self._target = target
@@ -115,7 +113,6 @@ class Engine:
         reader = self._connect()
         assert self._socket is not None  # noqa: S101  # _connect made it
         self.requests += 1
-        self.log.append(f"{method} {target.partition('?')[0]}")
         broken: OSError | None = None
         try:
             send_request(self._socket, method, f"/v{self._used_version}{target}", body, content_type)
@@ -190,19 +187,17 @@ class Engine:
 
     # Containers
 
-    def containers(
-        self, labels: Sequence[str] = (), statuses: Sequence[str] = (), *, everything: bool = True
-    ) -> list[dict[str, Any]]:
-        """Containers (ContainerList) that have all these labels ("name" or "name=value") and one of the statuses.
+    def containers(self, labels: Sequence[str] = (), statuses: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """Containers (ContainerList), running or not, with all these labels ("name" or "name=value").
 
-        Without statuses all of them, or only running ones with everything=False.
+        With statuses only those that have one of them.
         """
         filters: dict[str, list[str]] = {}
         if labels:
             filters["label"] = list(labels)
         if statuses:
             filters["status"] = list(statuses)
-        query = {"all": "1" if everything else "0"}
+        query = {"all": "1"}
         if filters:
             query["filters"] = _encode(filters).decode()
         found: list[dict[str, Any]] = self.get_json("/containers/json", query)

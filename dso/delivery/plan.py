@@ -27,6 +27,7 @@ VOLUME_BYTES = 60 * 1024 * 1024  # of the 64 that VOLUME_OPTIONS allow: a replac
 VOLUME_OPTIONS = "size=64m,mode=0755,nodev,nosuid,noexec"
 NOSWAP = "noswap"
 _PAGE = 4096
+_MAX_NAME_BYTES = 255  # NAME_MAX of a tmpfs
 
 
 class SecretFile(NamedTuple):
@@ -172,8 +173,8 @@ def plan(observed: Observed, wanted: Wanted) -> list[Action]:
 
     Raises:
         VolumeConflictError: a volume of a needed name exists and is not DSO's.
-        UnsuitableValueError: a service's files do not fit into its volume.
-        ValueError: a file's or service's name cannot be used; callers check names before.
+        UnsuitableValueError: a service's files do not fit into its volume, or one of their names cannot be used.
+        ValueError: a service's name cannot be used; Compose accepts no such name.
     """
     for volume in wanted.volumes:
         _check(volume)
@@ -229,17 +230,34 @@ def _check(volume: ServiceVolume) -> None:
         raise ValueError(f"a service cannot be called {volume.service!r}")
     names = [file.name for file in volume.files]
     if len(set(names)) != len(names):
-        raise ValueError(f"two files of service {volume.service} have one name")
+        raise UnsuitableValueError(
+            f"two files of service {volume.service} have one name", hint="give one of the secrets another name"
+        )
     for name in names:
-        parts = name.split("/")
-        if "\0" in name or parts[0] == STAGING or any(part in ("", ".", "..") for part in parts):
-            raise ValueError(f"a file cannot be called {name!r}")
+        _check_name(volume.service, name)
     needed = sum(len(file.value) + _PAGE - len(file.value) % _PAGE for file in volume.files)
     if needed > VOLUME_BYTES:
         raise UnsuitableValueError(
             f"the files of service {volume.service} take {needed} bytes of memory; the limit is {VOLUME_BYTES}",
             hint="keep large data out of the vault, or split the service",
         )
+
+
+def _check_name(service: str, name: str) -> None:
+    """Refuse what the Engine would put elsewhere, or refuse itself when half of the delivery is done."""
+    parts = name.split("/")
+    if "\0" in name or any(part in ("", ".", "..") for part in parts):
+        why = "that is no file's name"
+    elif parts[0] == STAGING:
+        why = "DSO uses that name itself"
+    elif any(len(part.encode("utf-8", "surrogatepass")) > _MAX_NAME_BYTES for part in parts):
+        why = f"a file's name has at most {_MAX_NAME_BYTES} bytes"
+    else:
+        return
+    raise UnsuitableValueError(
+        f"service {service} cannot have a secret in a file called {name!r}: {why}",
+        hint="the file is named after the secret: give that another name (`docker dso secret mv`)",
+    )
 
 
 def _check_volumes(project: str, services: Iterable[str], volumes: Sequence[Mapping[str, Any]]) -> bool:

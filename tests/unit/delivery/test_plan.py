@@ -250,8 +250,15 @@ def test_files_that_do_not_fit_are_refused_before_anything_is_done() -> None:
 
 @pytest.mark.parametrize("name", ["", "..dso", "..dso/x", "/etc/passwd", "a//b", "../db/password", "a/..", ".", "a\0b"])
 def test_names_that_leave_the_volume_are_refused(name: str) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(UnsuitableValueError, match="service api cannot have a secret in a file called"):
         plan(Observed([], None), wanted(ServiceVolume("api", (file(name),))))
+
+
+@pytest.mark.parametrize("longest", ["x" * 255, "d/" + "x" * 255, "é" * 127])
+def test_name_too_long_for_a_file_is_refused_before_anything_is_done(longest: str) -> None:
+    assert plan(Observed([], None), wanted(ServiceVolume("api", (file(longest),))))
+    with pytest.raises(UnsuitableValueError, match="255 bytes"):
+        plan(Observed([], None), wanted(ServiceVolume("api", (file(longest + "é"),))))
 
 
 @pytest.mark.parametrize("service", ["", "..", "a/b", "@manifest"])
@@ -261,7 +268,7 @@ def test_services_that_would_be_mounted_elsewhere_are_refused(service: str) -> N
 
 
 def test_two_files_of_one_name_are_refused() -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(UnsuitableValueError, match="one name"):
         plan(Observed([], None), wanted(ServiceVolume("api", (file("x"), file("x", b"2")))))
 
 
