@@ -35,7 +35,7 @@ from dso.errors import ContainerNotFoundError, EngineError
 
 TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without importing typing at start-up
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from typing import Any
 
     from dso.delivery.engine import Engine
@@ -127,8 +127,9 @@ def sweep(engine: Engine, *, vault_id: str | None) -> list[str]:
     """Remove keepers that nobody needs any more, and volumes nobody uses; the projects whose keeper went.
 
     A keeper is removed when no container of its project runs, no command of this user is at work
-    on the project, and it belongs to this vault or is older than an hour: the keeper of another
-    user or another machine, whose locks cannot be seen here, may have been started just now.
+    on the project, and it belongs to this vault, or is older than an hour and was not delivered to
+    within that hour: the project of another user or another machine, whose locks cannot be seen
+    here, may be about to start.
     """
     from time import time
 
@@ -141,10 +142,23 @@ def sweep(engine: Engine, *, vault_id: str | None) -> list[str]:
     }
     held = {project: lock for project in sorted(due) if (lock := locks.take_over(engine.identity, project))}
     try:
-        return _sweep_projects(engine, keepers, idle_volumes, held)
+        fresh = {
+            keeper.project
+            for keeper in keepers
+            if keeper.project in held and keeper.vault_id != vault_id and _delivered_since(engine, keeper, SWEEP_AFTER)
+        }
+        return _sweep_projects(engine, keepers, idle_volumes, held.keys() - fresh)
     finally:
         for lock in held.values():
             lock.release()
+
+
+def _delivered_since(engine: Engine, keeper: Keeper, seconds: int) -> bool:
+    """Whether a keeper got its files within so many seconds."""
+    from time import time
+
+    manifest = _read_manifest(engine, keeper) if keeper.holds else None
+    return manifest is not None and manifest.delivered_at > time() - seconds
 
 
 def states(engine: Engine) -> list[KeeperState]:
@@ -165,7 +179,7 @@ def states(engine: Engine) -> list[KeeperState]:
 
 
 def _sweep_projects(
-    engine: Engine, keepers: Sequence[Keeper], idle_volumes: Sequence[Mapping[str, Any]], projects: Mapping[str, object]
+    engine: Engine, keepers: Sequence[Keeper], idle_volumes: Sequence[Mapping[str, Any]], projects: Collection[str]
 ) -> list[str]:
     """Sweep projects whose `use` lock is ours, so that what is observed from here on stays so."""
     candidates = {keeper.project for keeper in keepers if keeper.project in projects}

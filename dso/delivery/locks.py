@@ -18,6 +18,7 @@ import os
 
 from dso import paths
 from dso.errors import FileAccessError
+from dso.system.files import leave_to_owner
 from dso.system.native import blake2b_256
 
 TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without importing typing at start-up
@@ -70,8 +71,15 @@ def deliver(engine_identity: str, project: str) -> Lock:
 
 def _take(engine_identity: str, project: str, purpose: str, operation: int) -> Lock:
     digest = blake2b_256(f"{engine_identity}\0{project}".encode()).hex()[:24]
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(f"{_directory()}/{digest}.{purpose}", flags, 0o600)
+    path = f"{_directory()}/{digest}.{purpose}"
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        leave_to_owner(path)
+    except OSError as error:
+        raise FileAccessError(
+            f"cannot open the lock file {path}: {error.strerror}",
+            hint=f"it has to belong to you: sudo chown -R $(id -u) {paths.dso_dir()}",
+        ) from error
     try:
         fcntl.flock(descriptor, operation)
     except BaseException:
@@ -81,13 +89,15 @@ def _take(engine_identity: str, project: str, purpose: str, operation: int) -> L
 
 
 def _directory() -> str:
-    """`~/.dso/locks`: one place per user whatever the session, else two shells would not see each other."""
+    """`~/.dso/locks`, one place per user; where that cannot be written (a read-only home), $XDG_RUNTIME_DIR/dso."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     directory = paths.dso_dir() + "/locks"
     for candidate in (directory, f"{runtime}/dso") if runtime else (directory,):
         try:
-            os.makedirs(os.path.dirname(candidate), 0o700, exist_ok=True)
-            os.makedirs(candidate, 0o700, exist_ok=True)
+            for each in (os.path.dirname(candidate), candidate):
+                if not os.path.isdir(each):
+                    os.makedirs(each, 0o700, exist_ok=True)
+                    leave_to_owner(each)
         except OSError:
             continue
         if os.access(candidate, os.W_OK | os.X_OK):

@@ -249,3 +249,11 @@ class FileLock:
 def locked(path: str, timeout: float = 30.0, *, shared: bool = False) -> FileLock:
     """An exclusive (or shared) lock on a file, to be held with `with`; see `FileLock` for what it raises."""
     return FileLock(path, timeout, shared=shared)
+
+
+def leave_to_owner(path: str) -> None:
+    """Give a file or directory that root made in another user's directory to that user, whom it would lock out."""
+    if os.geteuid() == 0:
+        directory = os.stat(os.path.dirname(path))
+        if directory.st_uid != 0:
+            os.chown(path, directory.st_uid, directory.st_gid, follow_symlinks=False)

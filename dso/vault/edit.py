@@ -6,7 +6,7 @@ import os
 import time
 
 from dso.errors import SecretNotFoundError, VaultBusyError, VaultWriteError
-from dso.system.files import locked, reason, remove_stale_temporaries, write_atomic
+from dso.system.files import leave_to_owner, locked, reason, remove_stale_temporaries, write_atomic
 from dso.vault.format import MAX_PLAINTEXT_BYTES, decrypt, encrypt
 from dso.vault.names import check_name, missing_error
 from dso.vault.payload import Payload, Version, build_payload
@@ -167,7 +167,7 @@ class VaultLock:
             ) from error
         except OSError as error:
             raise VaultWriteError(f"cannot lock the vault with {self._path}: {reason(error)}") from error
-        _leave_to_owner(self._path)
+        leave_to_owner(self._path)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -206,11 +206,3 @@ def _owner_to_keep(path: str) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_uid, status.st_gid
-
-
-def _leave_to_owner(lock_path: str) -> None:
-    """A lock file that root made in another user's directory would lock that user out."""
-    if os.geteuid() == 0:
-        directory = os.stat(os.path.dirname(lock_path))
-        if directory.st_uid != 0:
-            os.chown(lock_path, directory.st_uid, directory.st_gid, follow_symlinks=False)

@@ -102,7 +102,7 @@ def test_filters_are_sent_as_json(fake: FakeEngine, engine: Engine) -> None:
     queries = [parse_qs(urlsplit(line.split(" ")[1]).query) for line in fake.lines]
     assert json.loads(queries[0]["filters"][0]) == {"label": ["a=b", "c"], "status": ["running"]}
     assert queries[0]["all"] == ["1"]
-    assert queries[1] == {"all": ["0"]}
+    assert queries[1] == {"all": ["1"]}
 
 
 TOO_NEW = {"message": "client version 1.44 is too new. Maximum supported API version is 1.41"}

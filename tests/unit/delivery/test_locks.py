@@ -133,3 +133,23 @@ def test_no_place_for_locks_is_an_error(home: Path) -> None:
     (home / ".dso").touch()
     with pytest.raises(FileAccessError, match="lock files"):
         locks.use(ENGINE, "shop")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files for others")
+def test_what_root_makes_in_a_users_home_is_the_users(home: Path) -> None:
+    os.chown(home, 4321, 4322)
+    locks.use("unix:///x", "shop").release()
+    made = [home / ".dso", home / ".dso" / "locks", *(home / ".dso" / "locks").iterdir()]
+    assert len(made) == 3
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in made} == {(4321, 4322)}
+
+
+def test_lock_file_that_cannot_be_opened_is_explained(home: Path) -> None:
+    lock = locks.use("unix:///x", "shop")
+    lock.release()
+    (made,) = (home / ".dso" / "locks").iterdir()
+    made.unlink()
+    made.mkdir()
+    with pytest.raises(FileAccessError) as caught:
+        locks.use("unix:///x", "shop")
+    assert "chown" in caught.value.hint
