@@ -204,8 +204,8 @@ def _was_sent_to_all(received: object) -> bool:
     from time import monotonic
 
     number, code, sender = received.si_signo, received.si_code, received.si_pid  # type: ignore[attr-defined]
-    if sender == os.getpid() and code != _SI_KERNEL:
-        return False
+    if sender == os.getpid() and code != _SI_KERNEL:  # `docker`, of the same group, may have got it too
+        return monotonic() - max(_last_sent_to_all.values(), default=-_COPY_WITHIN) < _COPY_WITHIN
     frozen = getattr(sys, "frozen", False)
     if code == _SI_KERNEL or (frozen and sender != os.getppid()):
         _last_sent_to_all[number] = monotonic()
