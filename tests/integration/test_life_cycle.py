@@ -10,6 +10,7 @@ import subprocess
 import pytest
 
 from tests.support.process import PYTHON
+from tests.support.processes import in_directory
 from tests.support.stacks import BUSYBOX, FILES, SLEEP, containers, services, store, variable
 from tests.support.wait import wait_until
 
@@ -278,20 +279,8 @@ for words in (["down"], ["up", "-d"]) * 3:
     subprocess.Popen(["docker", "dso", *words], stderr=subprocess.DEVNULL)
 """
     stack.home.command(PYTHON, "-c", race, cwd=stack.directory)
-    wait_until(lambda: not processes_in(stack.directory), "all six have ended", timeout=120)
+    wait_until(lambda: not in_directory(stack.directory), "all six have ended", timeout=120)
     stack.dso("up", "-d")
     assert key_of(stack) == "first"
     stack.dso("down")
     stack.assert_nothing_left()
-
-
-def processes_in(directory):
-    """Processes of ours whose working directory this is."""
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            if os.readlink(f"/proc/{pid}/cwd") == directory:
-                found.append(pid)
-        except OSError:
-            continue
-    return found
