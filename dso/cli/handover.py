@@ -228,7 +228,7 @@ class ComposeCall:
 
         from dso.delivery import keeper
         from dso.delivery.engine import Engine
-        from dso.errors import DsoError
+        from dso.errors import DsoError, EngineUnreachableError
 
         interrupt = signal(SIGINT, SIG_IGN)  # an impatient ^C must not leave a keeper behind
         try:
@@ -236,6 +236,8 @@ class ComposeCall:
             if project:
                 keeper.release(engine, project, remove_volumes=remove_volumes)
             keeper.sweep(engine, vault_id=vault_id)
+        except EngineUnreachableError:
+            pass  # whoever needed it before has said so
         except (DsoError, OSError) as error:  # Compose has done its part: its exit code counts
             warn(f"file secrets may be left in memory: {error}")
         finally:

@@ -162,7 +162,8 @@ def test_no_compose(stack, home, tmp_path):
 
 @pytest.mark.parametrize("host", ["unix:///nonexistent/docker.sock", "tcp://127.0.0.1:1"])
 def test_engine_that_does_not_answer(stack, host):
-    refused(stack, errors.EngineUnreachableError.code, "hint: ", env={"DOCKER_HOST": host})
+    result = refused(stack, errors.EngineUnreachableError.code, "hint: ", env={"DOCKER_HOST": host})
+    assert "warning" not in result.err
 
 
 @pytest.mark.parametrize(
