@@ -160,6 +160,57 @@ def test_no_compose(stack, home, tmp_path):
     refused(stack, errors.ComposeNotFoundError.code, "Compose", "hint: ", env=env, run=home.dso)
 
 
+def test_docker_without_its_compose_plugin(stack, home):
+    """The real `docker`, whose plugins are hidden in a mount name space."""
+    listed = json.loads(home.command("docker", "info", "--format", "{{json .ClientInfo.Plugins}}").stdout)
+    folders = {os.path.dirname(plugin["Path"]) for plugin in listed if plugin["Name"] == "compose"}
+    hide = "".join(f"mount -t tmpfs none {folder}; " for folder in folders - {os.path.dirname(home.plugin)})
+
+    def run(*words, **options):
+        return home.command("unshare", "-m", "sh", "-c", hide + 'exec docker dso "$@"', "sh", *words, **options)
+
+    for words in (("up", "-d"), ("validate",), ("down",)):
+        refused(stack, errors.ComposeNotFoundError.code, "no Compose v2 plugin", "hint: ", words=words, run=run)
+
+
+def test_user_who_may_not_speak_to_the_engine(stack, home, engine):
+    """A user of no group, whose own the HOME is."""
+    socket = engine.env.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
+    assert os.stat(socket).st_mode & 0o007 == 0
+    stack.compose_yaml(STACK.replace("dso://shop/key", "dsofile://shop/key"))
+    for folder in Path(stack.directory).parents:  # pytest's own folders are root's alone
+        if folder.stat().st_mode & 0o001 == 0:
+            folder.chmod(0o711)
+    binary = os.path.realpath(home.plugin)  # which may lie below root's HOME
+    os.unlink(home.plugin)
+    shutil.copy(binary, home.plugin)
+    home.command("chown", "-R", "65534:65534", home.path)
+
+    def run(*words, **options):
+        drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+        return home.command(*drop, "docker", "dso", *words, **options)
+
+    refused(stack, errors.EngineUnreachableError.code, "this user may not speak to", "usermod -aG docker", run=run)
+
+
+def test_refused_up_leaves_the_running_stack_and_its_files_alone(stack, home, engine):
+    stack.compose_yaml(STACK.replace("dso://shop/key", "dsofile://shop/key"))
+    home.run("up", "-d", cwd=stack.directory)
+    before = (stack.containers(running=True), stack.keepers())
+    stack.compose_yaml(STACK.replace("dso://shop/key", "dsofile://shop/none"))
+    assert home.run("up", "-d", cwd=stack.directory, check=False).returncode == errors.SecretNotFoundError.code
+    stack.compose_yaml(STACK.replace("dso://shop/key", "dsofile://shop/key"))
+    vault_of(home).write_bytes(vault_of(home).read_bytes()[:-1])
+    for words in (["up", "-d"], ["validate"], ["compose", "restart"]):
+        done = home.run(*words, cwd=stack.directory, check=False)
+        assert done.returncode == errors.VaultDamagedError.code
+    assert (stack.containers(running=True), stack.keepers()) == before
+    engine.docker("restart", "-t", "0", *before[0])
+    assert stack.exec("api", "ls", "/run/secrets/dso").out == "shop.key\n"
+    home.run("down", cwd=stack.directory)  # needs no vault
+    stack.assert_nothing_left()
+
+
 @pytest.mark.parametrize("host", ["unix:///nonexistent/docker.sock", "tcp://127.0.0.1:1"])
 def test_engine_that_does_not_answer(stack, host):
     result = refused(stack, errors.EngineUnreachableError.code, "hint: ", env={"DOCKER_HOST": host})
@@ -170,6 +221,7 @@ def test_engine_that_does_not_answer(stack, host):
     ("words", "told"),
     [
         (("nope",), "unknown command 'nope'"),
+        (("statsu",), "did you mean `docker dso status`?"),
         (("ps",), "docker dso compose ps"),
         (("--nope", "up"), "unknown flag"),
         (("secret", "nope"), "invalid choice"),
