@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dso.delivery.engine import FIRST_API
 from tests.support.engine_proxy import EngineProxy
 
 COUNTS = (1, 20)
@@ -79,7 +80,7 @@ def test_one_model_one_vault_one_delivery_whatever_the_number_of_services(home, 
 
 def test_nothing_to_change_costs_the_same_few_requests_whatever_the_number_of_services(home, make_stack, proxy):
     env = {"DOCKER_HOST": proxy.host}
-    dso_requests = {}
+    dso_requests, with_clean_up = {}, {}
     for count in COUNTS:
         project = make_stack(count)
         home.run("up", "-d", cwd=project.directory, env=env)
@@ -89,5 +90,8 @@ def test_nothing_to_change_costs_the_same_few_requests_whatever_the_number_of_se
         assert puts(proxy) == []
         assert project.containers() == before
         dso_requests[count] = int(re.search(r"in (\d+) Engine requests", shown).group(1))
+        # Compose asks in the newest version that both sides know, DSO in its first
+        with_clean_up[count] = len([line for line in proxy.lines if f"/v{FIRST_API}/" in line])
         home.run("down", cwd=project.directory, env=env)
     assert dso_requests == dict.fromkeys(COUNTS, 2)
+    assert with_clean_up == dict.fromkeys(COUNTS, 7)
