@@ -6,7 +6,6 @@ Built on `posix_spawn` rather than `subprocess`, whose import alone costs 16 ms 
 from __future__ import annotations
 
 import os
-import sys
 
 from dso.errors import DockerNotFoundError
 from dso.paths import PRIVATE_VARIABLES
@@ -121,7 +120,7 @@ def attach(argv: Sequence[str], *, environment: Mapping[str, str] | None = None,
     """Run a child on our own terminal and streams, and return its exit code.
 
     A signal reaches it exactly once: one that the whole process group got, such as the terminal's
-    ^C, the child has already; one that was sent to us alone is passed on. See `_was_sent_to_all`.
+    ^C, the child has already; one that was sent to us alone is passed on (see `_Witness`).
     """
     from signal import (
         SIG_BLOCK,
@@ -136,21 +135,25 @@ def attach(argv: Sequence[str], *, environment: Mapping[str, str] | None = None,
         sigwaitinfo,
     )
 
-    before = pthread_sigmask(SIG_BLOCK, (SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGQUIT))
+    ending = (SIGINT, SIGTERM, SIGHUP, SIGQUIT)
+    before = pthread_sigmask(SIG_BLOCK, (SIGCHLD, *ending))
+    witness = _Witness(before)
     try:
         actions = [] if stdin is None else [(os.POSIX_SPAWN_DUP2, stdin, 0)]
         child = _spawn(argv, environment, file_actions=actions, setsigmask=before)
+        witness.start()
         _watch_docker(SIGTERM)
         while True:
-            received = sigwaitinfo((SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGQUIT))
+            received = sigwaitinfo((SIGCHLD, *ending))
             if received.si_signo == SIGCHLD:
                 ended, status = os.waitpid(child, os.WNOHANG)
                 if ended:
                     return exit_code(status)
-            elif not _was_sent_to_all(received):
+            elif not witness.saw_it():
                 _pass_on(child, received.si_signo)
     finally:
-        while sigtimedwait((SIGINT, SIGTERM, SIGHUP, SIGQUIT), 0):
+        witness.stop()
+        while sigtimedwait(ending, 0):
             pass  # a copy that came late must not end us after the child
         pthread_sigmask(SIG_SETMASK, before)
 
@@ -184,36 +187,74 @@ def _drain(descriptor: int) -> bytes:
 
 
 _IGNORED_BY_PYTHON = (13, 25)  # SIGPIPE, SIGXFSZ; importing their names takes 4 ms
-_SI_KERNEL = 0x80  # sigaction(2): sent by the kernel, as the terminal driver does
-_COPY_WITHIN = 1.0  # seconds between a signal to the group and the boot loader's copy of it
-_last_sent_to_all: dict[int, float] = {}
 
 
-def _was_sent_to_all(received: object) -> bool:
-    """Whether the whole process group got this signal, and so the child did too.
+class _Witness:
+    """A process that does nothing but die of what our process group gets, which tells it from what we alone get.
 
-    A signal of the terminal's carries SI_KERNEL. One-file binaries are two processes: whoever asks
-    DSO alone to end knows the boot loader's, which passes every signal on to us. So a signal that
-    reaches us directly was sent to the group (as `timeout` and systemd do), and the boot loader's
-    copy follows within moments, or comes right before it where another CPU is quicker. Only a copy
-    without an original was meant for DSO alone. Our own signals are `_watch_docker`'s.
+    The terminal's ^C, `timeout` and systemd signal the whole group, Compose included; `kill` and
+    `pkill` signal processes of DSO alone. The signal looks the same to us. One-file binaries are
+    two processes besides, and the boot loader's repeats to ours every signal it gets: such a copy
+    of a signal that has been dealt with is let go.
 
-    Run from source there is no boot loader: then what is not the terminal's is passed on.
+    The witness is a `cat` that waits for the end of a pipe, and so for ours, however that comes.
     """
-    from signal import sigtimedwait
-    from time import monotonic
 
-    number, code, sender = received.si_signo, received.si_code, received.si_pid  # type: ignore[attr-defined]
-    if sender == os.getpid() and code != _SI_KERNEL:  # `docker`, of the same group, may have got it too
-        return monotonic() - max(_last_sent_to_all.values(), default=-_COPY_WITHIN) < _COPY_WITHIN
-    frozen = getattr(sys, "frozen", False)
-    if code == _SI_KERNEL or (frozen and sender != os.getppid()):
-        _last_sent_to_all[number] = monotonic()
+    COPY_WITHIN = 1.0  # seconds between a signal and the boot loader's copy of it
+    DEATH_WITHIN = 0.1  # seconds between our getting a signal and the witness's death of it
+
+    def __init__(self, mask: object) -> None:
+        """Remember the signal mask to start it with."""
+        self._mask = mask
+        self._pid = 0
+        self._pipe = (-1, -1)
+        self._dealt_with = -self.COPY_WITHIN
+
+    def start(self) -> None:
+        """Start one; without `cat` on PATH there is none, and every signal counts as sent to us alone."""
+        if self._pipe[0] < 0:
+            self._pipe = os.pipe()
+        actions = [
+            (os.POSIX_SPAWN_DUP2, self._pipe[0], 0),
+            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+        ]
+        try:
+            self._pid = _spawn(["cat"], None, file_actions=actions, setsigmask=self._mask)
+        except (DockerNotFoundError, OSError):
+            self._pid = 0
+
+    def saw_it(self) -> bool:
+        """Whether the child needs not be told of this signal: it got it too, or this is a copy."""
+        from time import monotonic
+
+        if self._died():
+            self.start()
+        elif monotonic() - self._dealt_with >= self.COPY_WITHIN:
+            self._dealt_with = monotonic()
+            return False
+        self._dealt_with = monotonic()
         return True
-    if monotonic() - _last_sent_to_all.get(number, -_COPY_WITHIN) < _COPY_WITHIN:
-        return True
-    original = sigtimedwait((number,), 0.05) if sender == os.getppid() else None
-    return original is not None and _was_sent_to_all(original)
+
+    def _died(self) -> bool:
+        from time import monotonic, sleep
+
+        until = monotonic() + self.DEATH_WITHIN
+        while self._pid:
+            if os.waitpid(self._pid, os.WNOHANG)[0]:
+                self._pid = 0
+                return True
+            if monotonic() > until:
+                break
+            sleep(0.005)
+        return False
+
+    def stop(self) -> None:
+        """End it."""
+        for descriptor in self._pipe:
+            if descriptor >= 0:
+                os.close(descriptor)
+        if self._pid:
+            os.waitpid(self._pid, 0)
 
 
 def _pass_on(child: int, number: int) -> None:
