@@ -132,7 +132,6 @@ def attach(argv: Sequence[str], *, environment: Mapping[str, str] | None = None,
         SIGTERM,
         pthread_sigmask,
         sigtimedwait,
-        sigwaitinfo,
     )
 
     ending = (SIGINT, SIGTERM, SIGHUP, SIGQUIT)
@@ -144,8 +143,9 @@ def attach(argv: Sequence[str], *, environment: Mapping[str, str] | None = None,
         witness.start()
         _watch_docker(SIGTERM)
         while True:
-            received = sigwaitinfo((SIGCHLD, *ending))
-            if received.si_signo == SIGCHLD:
+            # A look now and then: where another thread of ours gets SIGCHLD, it is lost to this one.
+            received = sigtimedwait((SIGCHLD, *ending), 1.0)
+            if received is None or received.si_signo == SIGCHLD:
                 ended, status = os.waitpid(child, os.WNOHANG)
                 if ended:
                     return exit_code(status)
