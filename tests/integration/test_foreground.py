@@ -175,6 +175,15 @@ def test_process_that_is_asked_to_end_stops_the_stack(target, stack):
     assert stack.keepers() == []
 
 
+def test_down_from_another_terminal_ends_a_foreground_up_and_leaves_nothing(stack):
+    started = start(stack, "docker", "dso", "up")
+    stack.dso("down")
+    _, err = started.communicate(timeout=60)
+    assert started.returncode == 0
+    assert b"warning" not in err
+    stack.assert_nothing_left()
+
+
 def test_control_c_before_compose_has_started_ends_at_once(stack):
     os.mkfifo(stack.path("fifo.yaml"))  # nobody ever writes to it: `docker compose config` waits
     with stack.terminal("docker", "dso", "up", "-f", "fifo.yaml") as terminal:
