@@ -258,7 +258,7 @@ services:
 
 def test_terminal_types_lines_and_presses_control_c(home: DsoHome) -> None:
     with home.terminal(
-        "sh", "-c", 'printf "name? "; read x; echo "[$x]"; trap "exit 42" INT; echo set; cat'
+        "sh", "-c", 'printf "name? "; read x; echo "[$x]"; trap "exit 42" INT; echo set; while :; do sleep 0.1; done'
     ) as terminal:
         terminal.expect("name? ")
         terminal.line("Anna")
