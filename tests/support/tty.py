@@ -29,6 +29,8 @@ class Terminal:
             timeout=timeout,
             dimensions=(50, 160),
             echo=True,  # so that a test can see whether a prompt hides what is typed
+            # a shell starts background jobs with ^C ignored, and what ignores it when it starts cannot trap it
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         self._child.delaybeforesend = None
 
