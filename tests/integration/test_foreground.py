@@ -108,13 +108,16 @@ def plugins(started: subprocess.Popen[bytes]) -> list[Process]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
-@pytest.mark.parametrize("target", ["boot loader", "dso", "docker"])
-def test_signal_sent_to_one_process_reaches_compose_once(target, number, recorded):
+@pytest.mark.parametrize("target", ["boot loader", "dso", "docker", "group"])
+def test_signal_to_a_process_or_to_all_reaches_compose_once(target, number, recorded):
     started = start(recorded.project, "docker", "dso", "up")
     below = plugins(started)
     assert len(below) == 2
     pids = {"boot loader": below[0].pid, "dso": below[1].pid, "docker": started.pid}
-    os.kill(pids[target], number)
+    if target == "group":  # as `timeout` does
+        os.killpg(started.pid, number)
+    else:
+        os.kill(pids[target], number)
     started.communicate(timeout=60)
     # `docker`, asked to end, closes the plugin's socket and leaves open by which signal
     assert recorded.signals() == [signal.SIGTERM if target == "docker" else number]
