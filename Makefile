@@ -30,8 +30,8 @@ FREEZE = PYINSTALLER_CONFIG_DIR=.build/pyinstaller PYINSTALLER_ZLIB_COMPRESSION_
          PYTHONHASHSEED=0 $(PYTHON) -m PyInstaller --noconfirm --log-level WARN
 
 dist/bin/%: build/specs/%.spec .venv/.ready $(SOURCES)
-	rm -rf .build/work
-	$(FREEZE) --workpath .build/work --distpath .build/bin $<
+	rm -rf .build/work/$*
+	$(FREEZE) --workpath .build/work/$* --distpath .build/bin $<
 	@mkdir -p $(@D)
 	mv -f .build/bin/$* $@
 

@@ -196,9 +196,51 @@ class VolumeConflictError(DsoError):
 
 
 class AgentUnavailableError(DsoError):
-    """Cloud Mode was chosen, and no `dso-agent` can serve it."""
+    """No `dso-agent` answers."""
 
     code = 40
+
+
+class AgentForbiddenError(DsoError):
+    """This user may not speak to the agent."""
+
+    code = 41
+
+
+class AgentVersionError(DsoError):
+    """The agent speaks another version of the API."""
+
+    code = 42
+
+
+class AgentProtocolError(DsoError):
+    """The agent answered something else than its API says, or refused a request it should understand."""
+
+    code = 43
+
+
+class ConfigError(DsoError):
+    """dso.yaml, or what it refers to, is faulty."""
+
+    code = 44
+
+
+class SecretForbiddenError(DsoError):
+    """This user, or the provider's credentials, may not read one or more secrets."""
+
+    code = 45
+
+
+class ProviderFailedError(DsoError):
+    """A provider, or its plugin, cannot be reached or does not work."""
+
+    code = 46
+
+
+class FileSecretsUnavailableError(DsoError):
+    """Cloud Mode cannot deliver file secrets here: the agent's volume driver is not reachable by the Engine."""
+
+    code = 47
 
 
 class ComposeFailedError(Exception):

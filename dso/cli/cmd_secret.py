@@ -94,7 +94,7 @@ def write_value(ref: str, *, newline_on_terminal: bool = True) -> None:
     reference = parse_ref(ref)
     value = Vault.open().get(reference.path, version_number(reference))
     if reference.field is not None:
-        from dso.vault.fields import field_of
+        from dso.protocol.fields import field_of
 
         value = field_of(value, reference.field, name=reference.path, as_file=reference.is_file)
     try:

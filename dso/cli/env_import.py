@@ -7,8 +7,8 @@ import sys
 
 from dso.cli.output import note
 from dso.errors import EnvFileError, FileAccessError, SecretExistsError, UsageError
+from dso.protocol.fields import WHOLE_VALUE, is_object
 from dso.secret import ENV_SCHEME, MAX_REFERENCE_BYTES, SecretValue, is_segment
-from dso.vault.fields import WHOLE_VALUE, is_object
 from dso.vault.names import GLOBAL_NAMESPACE
 
 TYPE_CHECKING = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dso.errors import SecretFieldError, SecretNotFoundError
-from dso.vault.fields import field_of
+from dso.protocol.fields import field_of
 from dso.vault.names import GLOBAL_NAMESPACE, nearest
 
 TYPE_CHECKING = False

@@ -58,7 +58,14 @@ GET = {
 
 HELP = {
     *["_typing", "collections.abc", "contextlib", "typing", "typing.io", "typing.re"],
-    *["dso.paths", "dso.secret", "dso.vault", "dso.vault.fields", "dso.vault.names"],  # for what help texts quote
+    *[
+        "dso.paths",
+        "dso.secret",
+        "dso.vault",
+        "dso.protocol",
+        "dso.protocol.fields",
+        "dso.vault.names",
+    ],  # for what help texts quote
 }
 
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dso.errors import SecretFieldError
+from dso.protocol.fields import field_of
 from dso.secret import SecretValue
-from dso.vault.fields import field_of
 
 OBJECT = (
     b'{"user": "app", "password": "p\\u00e4ss\\n\\"$", "port": 5432, "ratio": 1.0, "big": 12345678901234567890,'

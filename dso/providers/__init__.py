@@ -1,0 +1,1 @@
+"""The programs that speak to a backend each, started by the agent."""
