@@ -7,11 +7,21 @@ MODE_VARIABLE = "DSO_MODE"
 FORCE_MODE_VARIABLE = "DSO_FORCE_MODE"
 MASTER_KEY_VARIABLE = "DSO_MASTER_KEY"
 PASSPHRASE_FILE_VARIABLE = "DSO_PASSPHRASE_FILE"  # noqa: S105  # a variable's name
+SOCKET_VARIABLE = "DSO_SOCKET_PATH"  # where the agent listens, and where the command line looks for it
+PLUGIN_DIR_VARIABLE = "DSO_PLUGIN_DIR"  # where the agent finds providers' plugins
 PRIVATE_VARIABLES = (MASTER_KEY_VARIABLE, PASSPHRASE_FILE_VARIABLE)  # never handed to a child process
 
 # Cloud configuration.
 SYSTEM_CONFIG = "/etc/dso/dso.yaml"
 PROJECT_CONFIG = "dso.yaml"
+
+# The agent's places when root runs it; see `agent_socket` and its neighbours for other users.
+SYSTEM_SOCKET = "/var/run/dso.sock"  # 0660 root:dso
+SYSTEM_PLUGIN_DIR = "/usr/local/lib/dso/plugins"
+SYSTEM_STATE_DIR = "/var/lib/dso"  # 0700
+SYSTEM_RUNTIME_DIR = "/run/dso"  # 0711
+SYSTEM_VOLUME_SOCKET = "/run/docker/plugins/dso.sock"  # the driver's name is the file's, without .sock
+AGENT_GROUP = "dso"  # who may use root's agent
 
 # Inside a container.
 CONTAINER_SECRETS_DIR = "/run/secrets/dso"
@@ -43,3 +53,43 @@ def vault_file() -> str:
 def master_key_file() -> str:
     """`~/.dso/master.key`; 0600, 64 hexadecimal digits and a newline."""
     return dso_dir() + "/master.key"
+
+
+def agent_socket(uid: int) -> str:
+    """Where the agent of this user listens unless its configuration says otherwise."""
+    return SYSTEM_SOCKET if uid == 0 else user_runtime_dir(uid) + "/dso.sock"
+
+
+def agent_state_dir(uid: int) -> str:
+    """Where the agent of this user keeps what has to survive it; never a value."""
+    if uid == 0:
+        return SYSTEM_STATE_DIR
+    return (os.environ.get("XDG_STATE_HOME") or home() + "/.local/state") + "/dso"
+
+
+def agent_runtime_dir(uid: int) -> str:
+    """Where the agent of this user keeps what must not survive a reboot."""
+    return SYSTEM_RUNTIME_DIR if uid == 0 else user_runtime_dir(uid) + "/dso"
+
+
+def volume_socket(uid: int) -> str | None:
+    """Where the agent of this user serves file secrets to the Engine; None: it cannot, that takes root."""
+    return SYSTEM_VOLUME_SOCKET if uid == 0 else None
+
+
+def user_runtime_dir(uid: int) -> str:
+    """$XDG_RUNTIME_DIR, else what systemd-logind would have made of it."""
+    return os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{uid}"
+
+
+def find_agent_socket(configured: str | None = None) -> str:
+    """Where the command line looks for the agent: the path to try, whether or not anything is there.
+
+    DSO_SOCKET_PATH, else what the configuration in use says (`agent.socket`), else root's agent if
+    its socket exists, else this user's own if that exists, else root's.
+    """
+    given = os.environ.get(SOCKET_VARIABLE) or configured
+    if given:
+        return given
+    own = agent_socket(os.getuid())
+    return own if not os.path.exists(SYSTEM_SOCKET) and os.path.exists(own) else SYSTEM_SOCKET
