@@ -7,7 +7,7 @@ command share one connection. Bodies are never logged: an archive holds secrets.
 from __future__ import annotations
 
 from dso.delivery import connection as _connection
-from dso.delivery.wire import Reader, Response, WireError, quote, send_request
+from dso.system.http import Reader, Response, WireError, quote, send_request
 from dso.errors import ContainerNotFoundError, EngineError, EngineUnreachableError, EngineUnsupportedError
 
 TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without importing typing at start-up

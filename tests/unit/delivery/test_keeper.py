@@ -12,9 +12,9 @@ import pytest
 from dso.delivery import keeper
 from dso.delivery.archive import read_files
 from dso.delivery.plan import SecretFile, ServiceVolume
-from dso.delivery.wire import Response
 from dso.errors import EngineError, EngineUnsupportedError
 from dso.secret import SecretValue
+from dso.system.http import Response
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

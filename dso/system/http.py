@@ -1,4 +1,4 @@
-"""HTTP/1.1 as far as the Engine speaks it (RFC 9112), over a connected socket.
+"""HTTP/1.1 as far as the Engine and the agent speak it (RFC 9112), over a connected socket.
 
 Not http.client: importing that takes 40 ms (email, urllib, ssl), more than all of DSO before it
 hands over to Compose.
@@ -9,11 +9,13 @@ from __future__ import annotations
 TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without importing typing at start-up
 if TYPE_CHECKING:
     from _socket import socket as Socket  # noqa: N812  # the class, under a name that cannot be mistaken for the module
+    from collections.abc import Iterator
 
 MAX_HEAD = 64 * 1024
 _NO_BODY_STATUSES = (204, 304)
 _UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 _CHUNK = 256 * 1024
+_MAX_CHUNK = 64 * 1024 * 1024
 
 
 class WireError(Exception):
@@ -45,13 +47,15 @@ def quote(text: str) -> str:
     return "".join(chr(byte) if byte in _UNRESERVED else f"%{byte:02X}" for byte in text.encode())
 
 
-def send_request(connection: Socket, method: str, target: str, body: bytes | None, content_type: str) -> None:
+def send_request(
+    connection: Socket, method: str, target: str, body: bytes | None, content_type: str, *, host: str = "docker"
+) -> None:
     """Send one request; OSError when the connection breaks.
 
     A server may answer and close before it has read a large body: the caller then still tries to
     read the answer.
     """
-    head = f"{method} {target} HTTP/1.1\r\nHost: docker\r\nUser-Agent: docker-dso\r\n"
+    head = f"{method} {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: docker-dso\r\n"
     if body is not None:
         head += f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
     elif method in ("POST", "PUT"):
@@ -76,10 +80,7 @@ class Reader:
         """One answer, bodies of at most max_body bytes; WireError, OSError or TimeoutError."""
         if not self._buffer and not self._fill():
             raise WireError("the connection was closed", early=True)
-        status = 100
-        headers: dict[str, str] = {}
-        while status < 200:  # noqa: PLR2004  # informational answers precede the real one
-            status, headers = self._read_head()
+        status, headers = self.read_head()
         if method == "HEAD" or status in _NO_BODY_STATUSES:
             body = b""
         elif headers.get("transfer-encoding", "").lower() == "chunked":
@@ -91,7 +92,48 @@ class Reader:
             headers["connection"] = "close"
         return Response(status, headers, body)
 
-    def _read_head(self) -> tuple[int, dict[str, str]]:
+    def read_head(self) -> tuple[int, dict[str, str]]:
+        """Status and headers (names in lower case) of the next answer, whose body is still to come; WireError."""
+        status = 100
+        headers: dict[str, str] = {}
+        while status < 200:  # noqa: PLR2004  # informational answers precede the real one
+            status, headers = self._read_one_head()
+        return status, headers
+
+    def read_lines(self, headers: dict[str, str]) -> Iterator[bytes]:
+        """The lines of an answer that goes on for as long as the other side likes, each without its end.
+
+        Call it after `read_head`. A last line without an end is a line too.
+
+        Raises:
+            WireError: the connection broke in the middle, or a line is longer than MAX_HEAD.
+        """
+        chunked = headers.get("transfer-encoding", "").lower() == "chunked"
+        pending = b""
+        for data in self._chunks() if chunked else self._pieces(headers):
+            *lines, pending = (pending + data).split(b"\n")
+            yield from lines
+            if len(pending) > MAX_HEAD:
+                raise WireError("a line of the answer is too large")
+        if pending:
+            yield pending
+
+    def _chunks(self) -> Iterator[bytes]:
+        while size := _number(self._take_until(b"\r\n").split(b";")[0].decode("latin-1"), 16, _MAX_CHUNK):
+            yield self._take(size)
+            self._take_until(b"\r\n")
+        while self._take_until(b"\r\n"):
+            pass  # trailers
+
+    def _pieces(self, headers: dict[str, str]) -> Iterator[bytes]:
+        """What comes without chunks: so many bytes, or everything until the connection is closed."""
+        left = _number(headers.get("content-length", str(_MAX_CHUNK)), 10, _MAX_CHUNK)
+        while left and (self._buffer or self._fill()):
+            data = self._take(min(len(self._buffer), left))
+            left -= len(data) if "content-length" in headers else 0
+            yield data
+
+    def _read_one_head(self) -> tuple[int, dict[str, str]]:
         lines = bytes(self._take_until(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         version, _, rest = lines[0].partition(" ")
         if not version.startswith("HTTP/1.") or not rest[:3].isdigit():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dso.delivery.wire import MAX_HEAD, Reader, Response, WireError, quote, send_request
+from dso.system.http import MAX_HEAD, Reader, Response, WireError, quote, send_request
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
