@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
+    from dso.protocol.state import SecretInfo
+
 DEFAULT_TIMEOUT = 10.0
 DEFAULT_CACHE_TTL = 300.0
 
@@ -82,6 +84,26 @@ class SecretConfig(NamedTuple):
     inject: Inject = Inject()
     mappings: tuple[tuple[str, str], ...] = ()
     targets: Targets = Targets()
+
+    def info(self) -> SecretInfo:
+        """The entry as the agent tells it to the command line."""
+        from dso.protocol.state import SecretInfo
+
+        inject = self.inject
+        return SecretInfo(
+            self.name,
+            self.provider,
+            self.path,
+            self.version,
+            kind=inject.kind,
+            file_path=inject.path,
+            uid=inject.uid,
+            gid=inject.gid,
+            mode=inject.mode,
+            mappings=self.mappings,
+            services=self.targets.services,
+            labels=self.targets.labels,
+        )
 
 
 class AccessRule(NamedTuple):
