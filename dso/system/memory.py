@@ -54,7 +54,7 @@ def forbid_core_files() -> None:
     """
     import resource
 
-    for process in (0, *_boot_loader()):
+    for process in (0, *boot_loader()):
         try:
             resource.prlimit(process, resource.RLIMIT_CORE, (1, 1))
         except ProcessLookupError:
@@ -64,8 +64,8 @@ def forbid_core_files() -> None:
             resource.prlimit(process, resource.RLIMIT_CORE, (0, 0))
 
 
-def _boot_loader() -> list[int]:
-    """The boot loader's process, if there is one and it still runs."""
+def boot_loader() -> list[int]:
+    """The process of a one-file binary's boot loader, our parent, if there is one and it still runs."""
     if not hasattr(sys, "_MEIPASS"):
         return []
     parent = os.getppid()
