@@ -2,6 +2,9 @@
 
 Specified in docs/provider-protocol.md. Methods: `initialize`, `get`, `get_many`, `check`, `shutdown`.
 Both sides use this module; what a plugin in another language must do stands on that page.
+
+Numbers keep the digits they were written with (1.10, 12345678901234567890): both sides read and write
+messages with `decode` and `encode`, whose numbers are `json_fast.Number`.
 """
 
 from __future__ import annotations
@@ -26,6 +29,27 @@ RPC_PARSE_ERROR = -32700
 RPC_INVALID_REQUEST = -32600
 RPC_METHOD_NOT_FOUND = -32601
 RPC_SERVER_ERROR = -32000
+
+
+def encode(message: Mapping[str, Any]) -> bytes:
+    """A message as one line, its newline included."""
+    from dso.system.json_fast import dumps
+
+    return dumps(message).encode() + b"\n"
+
+
+def decode(line: bytes) -> object:
+    """A line as JSON, whose numbers are `json_fast.Number`.
+
+    Raises:
+        MessageError: it is not JSON.
+    """
+    from dso.system.json_fast import loads_literal
+
+    try:
+        return loads_literal(line.decode())
+    except (ValueError, RecursionError):
+        raise MessageError("a line is not JSON in UTF-8") from None
 
 
 class ProviderError(Exception):
@@ -56,9 +80,11 @@ class ProviderError(Exception):
         data = error.get("data")
         data = data if isinstance(data, dict) else {}
         code, retry_after = data.get("code"), data.get("retry_after")
-        if code not in PROVIDER_CODES:
-            code = INVALID_REQUEST if error.get("code") == RPC_METHOD_NOT_FOUND else UNAVAILABLE
-        seconds = float(retry_after) if isinstance(retry_after, int | float) and 0 <= retry_after < 1e6 else None  # noqa: PLR2004
+        if not isinstance(code, str) or code not in PROVIDER_CODES:
+            code = INVALID_REQUEST if _number(error.get("code")) == RPC_METHOD_NOT_FOUND else UNAVAILABLE
+        seconds = _number(retry_after)
+        if seconds is not None and not 0 <= seconds < 1e6:  # noqa: PLR2004
+            seconds = None
         return cls(code, str(error.get("message") or "the provider gave no reason")[:2000], retry_after=seconds)
 
 
@@ -77,12 +103,12 @@ class SecretData(NamedTuple):
 
     def to_result(self) -> dict[str, Any]:
         """The result of `get`: `fields`, `text` or `binary` (base64), and what is known of the version."""
-        import json
+        from dso.system.json_fast import loads_literal
 
         raw = self.content.reveal()
         result: dict[str, Any]
         if self.is_fields:
-            result = {"fields": json.loads(raw)}
+            result = {"fields": loads_literal(raw.decode("utf-8", "surrogatepass"))}
         else:
             try:
                 result = {"text": raw.decode()}
@@ -108,26 +134,49 @@ class SecretData(NamedTuple):
         if len(kinds) != 1:
             raise MessageError("the result of `get` has not exactly one of `fields`, `text` and `binary`")
         version, created_at = result.get("version", ""), result.get("created_at")
-        if not isinstance(version, str):
+        if not _is_text(version):
             raise MessageError("`version` is no string")
-        if created_at is not None and not _is_number(created_at):
+        seconds = _number(created_at)
+        if created_at is not None and seconds is None:
             raise MessageError("`created_at` is no number of seconds")
         kind = kinds[0]
-        return cls(SecretValue(_content(kind, result[kind])), kind == "fields", version, created_at)
+        return cls(SecretValue(_content(kind, result[kind])), kind == "fields", version, seconds)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _number(value: object) -> float | None:
+    """A number as a float, None if it is none or none that is finite."""
+    from dso.system.json_fast import Number
+
+    if isinstance(value, bool) or not isinstance(value, int | float | Number):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if number - number == 0 else None  # neither infinite nor NaN
+
+
+def _whole(value: object) -> int | None:
+    """A whole number, 0 or more, of at most nine digits; else None."""
+    number = _number(value)
+    return int(number) if number is not None and 0 <= number < 1e9 and number.is_integer() else None  # noqa: PLR2004
+
+
+def _is_text(value: object) -> bool:
+    """Whether a value is a string, and not the literal of a number."""
+    from dso.system.json_fast import Number
+
+    return isinstance(value, str) and not isinstance(value, Number)
 
 
 def _content(kind: str, value: object) -> bytes:
     if kind == "fields":
         if not isinstance(value, dict):
             raise MessageError("`fields` is no object")
-        import json
+        from dso.system.json_fast import dumps
 
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
-    if not isinstance(value, str):
+        return dumps(value, ascii_only=False).encode("utf-8", "surrogatepass")
+    if not isinstance(value, str) or not _is_text(value):
         raise MessageError(f"`{kind}` is no string")
     if kind == "text":
         return value.encode("utf-8", "surrogatepass")
@@ -150,13 +199,14 @@ class Initialized(NamedTuple):
     @classmethod
     def from_result(cls, result: object) -> Initialized:
         """Read it; MessageError."""
-        if not isinstance(result, dict) or not isinstance(result.get("protocol"), int):
+        protocol = _whole(result.get("protocol")) if isinstance(result, dict) else None
+        if not isinstance(result, dict) or protocol is None:
             raise MessageError("the result of `initialize` has no `protocol` number")
-        capabilities: Mapping[str, Any] = result.get("capabilities") or {}
-        batch = capabilities.get("get_many", 0) if isinstance(capabilities, dict) else -1
-        if not isinstance(batch, int) or isinstance(batch, bool) or batch < 0:
+        capabilities = result.get("capabilities") or {}
+        batch = _whole(capabilities.get("get_many", 0)) if isinstance(capabilities, dict) else None
+        if batch is None:
             raise MessageError("`capabilities` is no object with `get_many` as a number")
-        return cls(result["protocol"], str(result.get("provider", "")), str(result.get("version", "")), batch)
+        return cls(protocol, str(result.get("provider", "")), str(result.get("version", "")), batch)
 
     def to_result(self) -> dict[str, Any]:
         """The result of `initialize`."""

@@ -35,21 +35,35 @@ def loads_literal(text: str) -> object:
     return _loads(text, Number, Number)
 
 
-def dumps(value: object) -> str:
-    """Compact JSON in ASCII, without spaces, keys in their order; what `json.dumps` gives with those separators.
+def dumps(value: object, *, ascii_only: bool = True) -> str:
+    """Compact JSON, without spaces, keys in their order; what `json.dumps` gives with those separators.
 
-    `Number` is written as it is. Dictionary keys must be strings.
+    `Number` is written as it is. Dictionary keys must be strings. Without `ascii_only` other
+    characters stand for themselves.
 
     Raises:
         TypeError: the value has no form in JSON.
     """
-    try:
-        from _json import encode_basestring_ascii as quote
-    except ImportError:
-        from json.encoder import encode_basestring_ascii as quote
+    quote = _quote_ascii() if ascii_only else _quote()
     parts: list[str] = []
     _append(value, parts.append, quote)
     return "".join(parts)
+
+
+def _quote_ascii() -> Callable[[str], str]:
+    try:
+        from _json import encode_basestring_ascii
+    except ImportError:
+        from json.encoder import encode_basestring_ascii
+    return encode_basestring_ascii
+
+
+def _quote() -> Callable[[str], str]:
+    try:
+        from _json import encode_basestring
+    except ImportError:
+        from json.encoder import encode_basestring
+    return encode_basestring
 
 
 def _loads(text: str, parse_float: Callable[[str], object], parse_int: Callable[[str], object]) -> object:
