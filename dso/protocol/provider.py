@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from dso.protocol.codes import INVALID_REQUEST, PROVIDER_CODES, UNAVAILABLE
+from dso.protocol.codes import INVALID_REQUEST, PLUGIN_OVERSIZED, PROVIDER_CODES, UNAVAILABLE
 from dso.protocol.reading import MessageError
 from dso.secret import SecretValue
 
@@ -56,20 +56,25 @@ class ProviderError(Exception):
     """A provider cannot give a secret, or cannot work at all.
 
     `code` is one of `dso.protocol.codes`; `message` says what happened and what to do, and holds no value
-    and no credential; `retry_after` is in seconds, None when unknown.
+    and no credential; `retry_after` is in seconds, None when unknown. A plugin sets `oversized` when a
+    secret has no room in the answer: the agent knows that as the code `plugin_oversized`, and one that
+    came in a `get_many` can be asked for alone.
     """
 
-    def __init__(self, code: str, message: str, *, retry_after: float | None = None) -> None:
+    def __init__(self, code: str, message: str, *, retry_after: float | None = None, oversized: bool = False) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.retry_after = retry_after
+        self.oversized = oversized
 
     def to_rpc(self) -> dict[str, Any]:
         """The JSON-RPC error object."""
         data: dict[str, Any] = {"code": self.code}
         if self.retry_after is not None:
             data["retry_after"] = self.retry_after
+        if self.oversized:
+            data["oversized"] = True
         return {"code": RPC_SERVER_ERROR, "message": self.message, "data": data}
 
     @classmethod
@@ -82,10 +87,13 @@ class ProviderError(Exception):
         code, retry_after = data.get("code"), data.get("retry_after")
         if not isinstance(code, str) or code not in PROVIDER_CODES:
             code = INVALID_REQUEST if _number(error.get("code")) == RPC_METHOD_NOT_FOUND else UNAVAILABLE
+        oversized = code == INVALID_REQUEST and data.get("oversized") is True
+        code = PLUGIN_OVERSIZED if oversized else code
         seconds = _number(retry_after)
         if seconds is not None and not 0 <= seconds < 1e6:  # noqa: PLR2004
             seconds = None
-        return cls(code, str(error.get("message") or "the provider gave no reason")[:2000], retry_after=seconds)
+        message = str(error.get("message") or "the provider gave no reason")[:2000]
+        return cls(code, message, retry_after=seconds, oversized=oversized)
 
 
 class SecretData(NamedTuple):
