@@ -27,7 +27,7 @@ from dso.system.json_fast import loads
 from dso.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import BinaryIO
 
     from dso.protocol.provider import SecretData
@@ -41,12 +41,19 @@ _log = logging.getLogger("dso.provider")
 _SKIP = 65536
 
 
-def serve(provider_class: type[Provider], stdin: BinaryIO, stdout: BinaryIO) -> int:
+def serve(
+    provider_class: type[Provider],
+    stdin: BinaryIO,
+    stdout: BinaryIO,
+    *,
+    configured: Callable[[Mapping[str, Any]], None] = lambda _config: None,
+) -> int:
     """Answer requests until `shutdown` or the end of the input; the process's exit code.
 
-    What is under way then is not waited for: nobody reads the answers any more.
+    What is under way then is not waited for: nobody reads the answers any more. `configured` is told
+    the provider's settings before anything is done with them.
     """
-    session = _Session(provider_class, stdout)
+    session = _Session(provider_class, stdout, configured)
     try:
         for line in _lines(stdin):
             if not session.take(line):
@@ -90,8 +97,11 @@ class _Call(NamedTuple):
 class _Session:
     """One conversation with the agent."""
 
-    def __init__(self, provider_class: type[Provider], stdout: BinaryIO) -> None:
+    def __init__(
+        self, provider_class: type[Provider], stdout: BinaryIO, configured: Callable[[Mapping[str, Any]], None]
+    ) -> None:
         self._class = provider_class
+        self._configured = configured
         self._provider: Provider | None = None
         self._stdout = stdout
         self._writing = threading.Lock()
@@ -146,6 +156,7 @@ class _Session:
             raise _RequestError(RPC_INVALID_REQUEST, "`name` of `initialize` is no string, or `config` no object")
         if not isinstance(timeout, int | float) or isinstance(timeout, bool) or timeout <= 0:
             raise _RequestError(RPC_INVALID_REQUEST, "`timeout` of `initialize` is no number of seconds")
+        self._configured(config)
         self._provider = self._class.open(name, config, float(timeout))
         return told.to_result()
 
