@@ -1,4 +1,4 @@
-"""The two values everything else speaks of: a reference to a secret, and a secret's value."""
+"""The values everything else speaks of: a reference to a secret, a secret's value, and what tells it from another."""
 
 from __future__ import annotations
 
@@ -141,6 +141,25 @@ class SecretValue:
 
     def __reduce_ex__(self, _protocol: object) -> NoReturn:
         raise TypeError("a SecretValue cannot be pickled or copied")
+
+
+class FoundSecret:
+    """What a resolver knows of a secret.
+
+    `value` may be None where only the agent needs it; `fingerprint` is a keyed MAC, equal as long as
+    the value is, that tells nothing without its key, which never leaves the vault or the agent.
+    """
+
+    __slots__ = ("fingerprint", "value")
+
+    def __init__(self, value: SecretValue | None, fingerprint: str) -> None:
+        self.value = value
+        self.fingerprint = fingerprint
+
+    def reveal(self) -> bytes:
+        """The value itself; only for a secret whose value was asked for."""
+        assert self.value is not None  # noqa: S101  # a resolver gives what it was asked for
+        return self.value.reveal()
 
 
 def mac(key: bytes, value: SecretValue, *context: str) -> str:

@@ -9,13 +9,14 @@ from dso.cli.output import note, warn
 from dso.compose.command import ComposeCommand, parse_command
 from dso.compose.files import file_flags, project_variables, reads_stdin
 from dso.compose.model import finish_reading, start_reading
-from dso.errors import AgentUnavailableError, ComposeFailedError, ReferencePlaceError
+from dso.errors import ComposeFailedError, ReferencePlaceError
 from dso.system.proc import attach, docker_command, run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from dso.cli.backend import Backend
     from dso.cli.invocation import Invocation, Options
     from dso.cli.stack import Stack
     from dso.compose.model import Model
@@ -55,6 +56,7 @@ class ComposeCall:
         self.command: ComposeCommand = parse_command(
             invocation.words, self._take_own, name=name, describe=self._describe
         )
+        self._backend: Backend | None = None
         self._stdin: int | None = None
         if reads_stdin(self.command):
             self._keep_stdin()
@@ -125,51 +127,41 @@ class ComposeCall:
 
         Raises:
             NotConfiguredError: there is none to choose.
-            AgentUnavailableError: Cloud Mode, which this release has no agent for.
         """
-        from dso.config.mode import CLOUD, detect_mode
+        from dso.config.mode import detect_mode
 
         mode = detect_mode(self.options.mode, self.options.config)
         note(mode.announcement())
         if mode.warning:
             warn(mode.warning)
-        if mode.name == CLOUD:
-            raise AgentUnavailableError(
-                "Cloud Mode needs dso-agent, which this release does not have yet",
-                hint="use --mode=local (or DSO_MODE=local) for the secrets in ~/.dso/vault.enc",
-            )
         return mode
 
     def read_stack(self) -> Stack:
-        """Read the model and the vault, once each and side by side, and resolve every reference.
+        """Read the model, open the vault or ask the agent meanwhile, and resolve every reference.
 
         Raises:
             ComposeFailedError: Compose refuses the files.
-            DsoError: no mode, no vault, or references that cannot be resolved.
+            DsoError: no mode, no vault or agent, or references that cannot be resolved.
         """
-        self.detect_mode()
+        mode = self.detect_mode()
         self._refuse_references_in_words()
         reading = start_reading(self.docker, self.command, self._rewound_stdin())
         # While Compose reads its files: everything that is needed after it.
         import signal  # noqa: F401
 
+        from dso.cli.backend import backend_of
         from dso.cli.stack import resolve_stack
-        from dso.delivery import keeper  # noqa: F401
-        from dso.vault.resolver import LocalResolver
-        from dso.vault.store import Vault
 
         try:
-            vault = Vault.open()
-            self.trace("unlocked the vault")
+            backend = self._backend = backend_of(mode, self.docker_args, warn)
+            self.trace(backend.open())
         finally:
             model = self._finish(reading)
-        resolver = LocalResolver(vault, model.project)
         return resolve_stack(
             model,
-            resolver,
-            vault_id=vault.id,
-            mac_key=vault.mac_key,
+            backend.resolver(model),
             variables=lambda: project_variables(self.command),
+            complete=backend.complete,
         )
 
     def _refuse_references_in_words(self) -> None:
@@ -199,19 +191,19 @@ class ComposeCall:
         from dso.delivery import keeper
         from dso.delivery.engine import Engine
 
+        backend = self._backend
+        assert backend is not None  # noqa: S101  # read_stack made it
         engine = Engine.from_docker_args(self.docker_args)
         try:
             with keeper.in_use(engine, stack.project):
-                keeper.deliver(
-                    engine, stack.project, stack.volumes(), vault_id=stack.vault_id, mac_key=stack.mac_key.reveal()
-                )
+                backend.deliver(engine, stack)
                 self.trace(f"delivered file secrets in {engine.requests} Engine requests")
                 if self.command.name == "restart":
                     self._note_unapplied(engine, stack)
                 engine.close()
                 return attach([*self.docker, "compose", *self.command.words(*flags)], stdin=self._rewound_stdin())
         finally:  # whatever happened: secrets that no container uses do not stay in memory
-            self.clean_up(stack.project, vault_id=stack.vault_id)
+            self.clean_up(stack.project, vault_id=backend.vault_id)
 
     def _note_unapplied(self, engine: Engine, stack: Stack) -> None:
         """`restart` keeps containers as they are: files are new, variables are not."""

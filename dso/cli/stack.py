@@ -9,21 +9,27 @@ from dso.compose.override import ServiceOverride, build_override
 from dso.compose.references import ServiceSecrets, collect, container_path
 from dso.delivery.plan import SecretFile, ServiceVolume, volume_name
 from dso.errors import UnsuitableValueError
-from dso.secret import SecretRef, SecretValue, mac
+from dso.secret import FoundSecret, SecretRef, SecretValue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from typing import Protocol
 
     from dso.compose.model import Model
+    from dso.compose.references import FileSecret
     from dso.compose.template import Template
 
     class Resolver(Protocol):
         """Where values come from."""
 
-        def resolve(self, requests: Mapping[SecretRef, str]) -> dict[SecretRef, SecretValue]:
-            """The value of each reference; errors name the places that want them."""
+        def resolve(
+            self, requests: Mapping[SecretRef, str], in_files: Collection[SecretRef] = ()
+        ) -> dict[SecretRef, FoundSecret]:
+            """What each reference stands for; errors name the places that want them.
+
+            Of those `in_files` the value may be left out, where something else writes the files.
+            """
 
 
 # execve(2): one string of the environment, name and final NUL included, is at most 32 pages.
@@ -33,31 +39,26 @@ MAX_VARIABLE_BYTES = 131072
 class ServiceStack(NamedTuple):
     """One service with its values.
 
-    `environment` has the final text of each variable, `files` what goes into the service's volume,
-    `labels` what `diff` and `inspect` later read: references and keyed MACs, never values.
+    `environment` has the final text of each variable, `labels` what `diff` and `inspect` later
+    read: references and digests of keyed MACs, never values.
     """
 
     secrets: ServiceSecrets
     environment: dict[str, SecretValue]
-    files: tuple[SecretFile, ...]
     labels: dict[str, str]
 
 
 class Stack(NamedTuple):
-    """A project's services that have secrets, resolved.
-
-    `vault_id` and `mac_key` are those of the vault the values came from.
-    """
+    """A project's services that have secrets, resolved."""
 
     project: str
     services: tuple[ServiceStack, ...]
     model: Model
-    vault_id: str
-    mac_key: SecretValue
+    found: Mapping[SecretRef, FoundSecret]
 
     def volumes(self) -> list[ServiceVolume]:
         """What has to be delivered; empty for services that have no files (any more), so that old ones go."""
-        files = {service.secrets.service: service.files for service in self.services}
+        files = {service.secrets.service: tuple(map(self._file, service.secrets.files)) for service in self.services}
         return [ServiceVolume(service, files.get(service, ())) for service in self.model.services]
 
     def override(self) -> bytes:
@@ -76,6 +77,11 @@ class Stack(NamedTuple):
         }
         return {service: variables for service, variables in found.items() if variables}
 
+    def _file(self, file: FileSecret) -> SecretFile:
+        whole = file.template.whole
+        value = SecretValue(self.found[whole].reveal()) if whole else _render(file.template, self.found)
+        return SecretFile(file.name, value, file.uid, file.gid, file.mode)
+
     def _service_override(self, service: ServiceStack) -> ServiceOverride:
         secrets = service.secrets
         return ServiceOverride(
@@ -93,61 +99,63 @@ def resolve_stack(
     model: Model,
     resolver: Resolver,
     *,
-    vault_id: str,
-    mac_key: bytes,
     variables: Callable[[], Mapping[str, str]] = dict,
+    complete: Callable[[Model, list[ServiceSecrets]], list[ServiceSecrets]] | None = None,
 ) -> Stack:
     """Find the references in a model, resolve them all at once, and say what each service gets.
 
-    `variables` is for `dso.compose.references.collect`.
+    Args:
+        model: the stack as Compose reads it.
+        resolver: where values come from.
+        variables: for `dso.compose.references.collect`.
+        complete: adds to the services' secrets what they do not ask for themselves.
 
     Raises:
         ReferenceSyntaxError, ReferencePlaceError: what the references are wrong in.
-        SecretNotFoundError, SecretFieldError: what the resolver lacks.
+        SecretNotFoundError, SecretFieldError, ...: what the resolver lacks.
         UnsuitableValueError: values that cannot be environment variables.
     """
-    found = collect(model, variables)
-    requests: dict[SecretRef, str] = {}
-    for secrets in found:
-        for reference, place in secrets.requests().items():
-            requests.setdefault(reference, place)
-    values = resolver.resolve(requests) if requests else {}
+    wanted = collect(model, variables)
+    if complete is not None:
+        wanted = complete(model, wanted)
+    found = _resolve(resolver, wanted)
     unsuitable: list[str] = []
-    services = tuple(_service_stack(secrets, values, mac_key, unsuitable) for secrets in found)
+    services = tuple(_service_stack(secrets, found, unsuitable) for secrets in wanted)
     if unsuitable:
         raise UnsuitableValueError(
             "\n  ".join(["values that cannot be environment variables:", *unsuitable]),
             hint="deliver them as files: write dsofile:// instead of dso://",
         )
-    return Stack(model.project, services, model, vault_id, SecretValue(mac_key))
+    return Stack(model.project, services, model, found)
+
+
+def _resolve(resolver: Resolver, wanted: Sequence[ServiceSecrets]) -> Mapping[SecretRef, FoundSecret]:
+    requests: dict[SecretRef, str] = {}
+    in_variables: set[SecretRef] = set()
+    for secrets in wanted:
+        of_variables = secrets.variable_requests()
+        in_variables.update(of_variables)
+        for reference, place in (*of_variables.items(), *secrets.file_requests().items()):
+            requests.setdefault(reference, place)
+    return resolver.resolve(requests, requests.keys() - in_variables) if requests else {}
 
 
 def _service_stack(
-    secrets: ServiceSecrets, values: Mapping[SecretRef, SecretValue], mac_key: bytes, unsuitable: list[str]
+    secrets: ServiceSecrets, found: Mapping[SecretRef, FoundSecret], unsuitable: list[str]
 ) -> ServiceStack:
-    environment = {variable: _render(template, values) for variable, template in secrets.environment.items()}
+    environment = {variable: _render(template, found) for variable, template in secrets.environment.items()}
     for variable, value in environment.items():
         fault = _environment_fault(variable, value)
         if fault:
             unsuitable.append(f"service {secrets.service}, variable {variable}: {fault}")
-    files = tuple(
-        SecretFile(
-            name=file.name,
-            value=values[file.template.whole] if file.template.whole else _render(file.template, values),
-            uid=file.uid,
-            gid=file.gid,
-            mode=file.mode,
-        )
-        for file in secrets.files
-    )
-    return ServiceStack(secrets, environment, files, _labels(secrets, environment, files, mac_key))
+    return ServiceStack(secrets, environment, _labels(secrets, found))
 
 
-def _render(template: Template, values: Mapping[SecretRef, SecretValue]) -> SecretValue:
+def _render(template: Template, found: Mapping[SecretRef, FoundSecret]) -> SecretValue:
     """The text of a value with references in it; a file's reference becomes its path in the container."""
     return SecretValue(
         template.render(
-            lambda reference: container_path(reference).encode() if reference.is_file else values[reference].reveal()
+            lambda reference: container_path(reference).encode() if reference.is_file else found[reference].reveal()
         )
     )
 
@@ -165,28 +173,49 @@ def _environment_fault(variable: str, value: SecretValue) -> str:
     return ""
 
 
-def _labels(
-    secrets: ServiceSecrets, environment: Mapping[str, SecretValue], files: tuple[SecretFile, ...], mac_key: bytes
-) -> dict[str, str]:
-    """The manifest (what came from which reference, with a MAC of its value) and the digest of it all."""
+def _labels(secrets: ServiceSecrets, found: Mapping[SecretRef, FoundSecret]) -> dict[str, str]:
+    """The manifest (what came from which reference, with a digest of what it became) and the digest of it all.
+
+    The digests are of templates and of keyed fingerprints, so that they change with a value and
+    yet say nothing of it. They differ between places, so that equal values in two places are not seen to be equal.
+    """
     import json
 
     manifest: dict[str, dict[str, list[str]]] = {
         "environment": {
             variable: [
-                secrets.environment[variable].text,
-                mac(mac_key, value, "environment", secrets.service, variable),
+                template.text,
+                _digest(
+                    "environment",
+                    secrets.service,
+                    variable,
+                    template.text,
+                    *(found[each].fingerprint for each in template.references if not each.is_file),
+                ),
             ]
-            for variable, value in environment.items()
+            for variable, template in secrets.environment.items()
         },
         "files": {
-            (described.target or f"{paths.CONTAINER_SECRETS_DIR}/{file.name}"): [
-                " ".join(map(str, described.template.references)),
-                mac(mac_key, file.value, "file", secrets.service, f"{file.name} {file.uid}:{file.gid} {file.mode:o}"),
+            (file.target or f"{paths.CONTAINER_SECRETS_DIR}/{file.name}"): [
+                " ".join(map(str, file.template.references)),
+                _digest(
+                    "file",
+                    secrets.service,
+                    f"{file.name} {file.uid}:{file.gid} {file.mode:o}",
+                    file.template.text,
+                    *(found[each].fingerprint for each in file.content_references),
+                ),
             ]
-            for described, file in zip(secrets.files, files, strict=True)
+            for file in secrets.files
         },
     }
     text = json.dumps(manifest, separators=(",", ":"), sort_keys=True)
-    digest = mac(mac_key, SecretValue(text.encode()), "digest", secrets.service)
-    return {paths.LABEL_DIGEST: digest, paths.LABEL_MANIFEST: text}
+    return {paths.LABEL_DIGEST: _digest("digest", secrets.service, text), paths.LABEL_MANIFEST: text}
+
+
+def _digest(*parts: str) -> str:
+    """BLAKE2b of the parts, length-prefixed so that no two different lists run together: 32 hexadecimal digits."""
+    from dso.system.native import blake2b_256
+
+    encoded = [part.encode() for part in parts]
+    return blake2b_256(b"".join(len(part).to_bytes(8, "big") + part for part in encoded)).hex()[:32]

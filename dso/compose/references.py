@@ -37,6 +37,12 @@ class FileSecret(NamedTuple):
     mode: int
     label: str
 
+    @property
+    def content_references(self) -> tuple[SecretRef, ...]:
+        """The references whose values are its content; a dsofile:// in a text stands for a path."""
+        whole = self.template.whole
+        return (whole,) if whole else tuple(each for each in self.template.references if not each.is_file)
+
 
 class ServiceSecrets(NamedTuple):
     """Everything one service gets from DSO.
@@ -50,17 +56,21 @@ class ServiceSecrets(NamedTuple):
     files: tuple[FileSecret, ...]
     kept: dict[str, list[dict[str, Any]]]
 
-    def requests(self) -> dict[SecretRef, str]:
-        """Each reference whose value is needed, with the place that wants it."""
+    def variable_requests(self) -> dict[SecretRef, str]:
+        """Each reference whose value a variable needs, with the place that wants it."""
         found: dict[SecretRef, str] = {}
         for variable, template in self.environment.items():
             for reference in template.references:
                 if not reference.is_file:
                     found.setdefault(reference, f"service {self.service}, variable {variable}")
+        return found
+
+    def file_requests(self) -> dict[SecretRef, str]:
+        """Each reference whose value a file needs, with the place that wants it."""
+        found: dict[SecretRef, str] = {}
         for file in self.files:
-            for reference in file.template.references:
-                if file.template.whole or not reference.is_file:
-                    found.setdefault(reference, f"service {self.service}, {file.label}")
+            for reference in file.content_references:
+                found.setdefault(reference, f"service {self.service}, {file.label}")
         return found
 
 
@@ -142,7 +152,7 @@ class _Reader:
             template = self._template(text, f"service {service}, variable {variable}") if text else None
             if template is not None:
                 environment[variable] = template
-        owner = _numeric_user(definition.get("user"))
+        owner = numeric_user(definition.get("user"))
         files, kept = self._granted(service, definition, owner)
         for template in (*environment.values(), *(file.template for file in files if not file.template.whole)):
             files += [_plain_file(reference, owner) for reference in template.references if reference.is_file]
@@ -226,8 +236,8 @@ def _mode(value: object) -> int:
     return int(str(value), 8 if isinstance(value, str) else 10)
 
 
-def _numeric_user(user: object) -> tuple[int, int]:
-    """`user: "1000:1000"`; a name, which only the image could translate, counts as root."""
+def numeric_user(user: object) -> tuple[int, int]:
+    """Who owns a service's files: `user: "1000:1000"`; a name, which only the image could translate, counts as root."""
     uid, _, gid = str(user or "").partition(":")
     return (int(uid) if _is_number(uid) else 0, int(gid) if _is_number(gid) else 0)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dso.errors import SecretFieldError, SecretNotFoundError
 from dso.protocol.fields import field_of
+from dso.secret import FoundSecret, mac
 from dso.vault.names import GLOBAL_NAMESPACE, nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
-    from dso.secret import SecretRef, SecretValue
+    from dso.secret import SecretRef
     from dso.vault.store import Vault
 
 
@@ -22,11 +23,16 @@ class LocalResolver:
         self._vault = vault
         self._project = project
 
-    def resolve(self, requests: Mapping[SecretRef, str]) -> dict[SecretRef, SecretValue]:
+    def resolve(
+        self,
+        requests: Mapping[SecretRef, str],
+        in_files: Collection[SecretRef] = (),  # noqa: ARG002  # these need their values too: the keeper gets them
+    ) -> dict[SecretRef, FoundSecret]:
         """The value of every reference.
 
         Args:
             requests: each reference with the place that wants it ("service api, variable KEY").
+            in_files: those of them whose value nothing but files needs.
 
         Raises:
             SecretNotFoundError: secrets or versions do not exist; all of them in one error, with the
@@ -34,7 +40,7 @@ class LocalResolver:
             SecretFieldError: every secret exists, but fields do not, or none is chosen where there are several; all
                 of them in one error.
         """
-        found: dict[SecretRef, SecretValue] = {}
+        found: dict[SecretRef, FoundSecret] = {}
         missing: list[str] = []
         unclear: dict[str, str] = {}  # what is wrong with a field -> what to do about it
         for reference, place in requests.items():
@@ -46,9 +52,8 @@ class LocalResolver:
                 kept = ", ".join(map(str, self._vault.versions(name)))
                 missing.append(f"{reference} ({place}): the vault keeps version {kept}")
             else:
-                value = self._vault.get(name, version)
                 try:
-                    found[reference] = field_of(value, reference.field, name=name, as_file=reference.is_file)
+                    found[reference] = self._read(reference, name, version)
                 except SecretFieldError as error:
                     unclear[f"{reference} ({place}): {error.message}"] = error.hint
         if missing:
@@ -71,6 +76,12 @@ class LocalResolver:
         else:
             candidates = (f"{self._project}/{reference.path}", f"{GLOBAL_NAMESPACE}/{reference.path}")
         return next((name for name in candidates if self._vault.has(name)), None)
+
+    def _read(self, reference: SecretRef, name: str, version: int | None) -> FoundSecret:
+        value = self._vault.get(name, version)
+        value = field_of(value, reference.field, name=name, as_file=reference.is_file)
+        what = ("secret", "", name, reference.field or "", reference.version or "")
+        return FoundSecret(value, mac(self._vault.mac_key, value, *what))
 
     def _nearest(self, reference: SecretRef) -> str:
         near = nearest(reference.path, self._vault.names())

@@ -11,7 +11,7 @@ from dso.cli.dry_run import planned
 from dso.cli.stack import MAX_VARIABLE_BYTES, resolve_stack
 from dso.compose.model import Model
 from dso.errors import UnsuitableValueError
-from dso.secret import MASK, SecretValue
+from dso.secret import MASK, FoundSecret, SecretValue, mac
 
 KEY = b"k" * 32
 
@@ -22,13 +22,14 @@ class Values:
     def __init__(self, **values):
         self.values = {name.replace("__", "/"): value for name, value in values.items()}
 
-    def resolve(self, requests):
-        return {reference: SecretValue(self.values[reference.path]) for reference in requests}
+    def resolve(self, requests, in_files=()):
+        values = {reference: SecretValue(self.values[reference.path]) for reference in requests}
+        return {reference: FoundSecret(value, mac(KEY, value, reference.path)) for reference, value in values.items()}
 
 
 def stack_of(services, resolver, **top_level):
     model = Model({"name": "shop", "services": services, **top_level})
-    return resolve_stack(model, resolver, vault_id="v", mac_key=KEY)
+    return resolve_stack(model, resolver)
 
 
 SERVICES = {
@@ -49,7 +50,9 @@ def test_service_gets_values_paths_and_files():
         "URL": b"x:pw@",
         "F": b"/run/secrets/dso/a.f",
     }
-    assert [(file.name, file.value.reveal(), file.mode) for file in api.files] == [("a.f", b"\0binary", 0o444)]
+    volumes = {volume.service: volume.files for volume in stack.volumes()}
+    assert [(file.name, file.value.reveal(), file.mode) for file in volumes["api"]] == [("a.f", b"\0binary", 0o444)]
+    assert volumes["db"] == ()
     assert stack.environment_secrets() == {"api": ["URL"]}
 
 

@@ -67,7 +67,8 @@ def test_file_reference_inside_a_config_delivers_the_file_too():
         {"configs": [{"source": "c"}]}, configs={"c": {"content": "key_file={{dsofile://x/key}} $$1"}}
     )
     assert [file.name for file in secrets.files] == ["~configs/c", "x.key"]
-    assert list(secrets.requests()) == [SecretRef.parse("dsofile://x/key")]
+    assert list(secrets.file_requests()) == [SecretRef.parse("dsofile://x/key")]
+    assert secrets.variable_requests() == {}
 
 
 def test_two_references_that_would_be_one_file_are_refused():

@@ -22,6 +22,8 @@ class FakeVault:
     def versions(self, name):
         return list(range(len(self.content[name]), 0, -1))
 
+    mac_key = b"k" * 32
+
     def get(self, name, version=None):
         return SecretValue(self.content[name][(version or len(self.content[name])) - 1])
 
