@@ -27,12 +27,18 @@ _OPERATORS = frozenset("-+?")
 
 
 class ExpressionError(Exception):
-    """A value that cannot be expanded: `fault` and `hint` say why and what to do, without quoting any of it."""
+    """A value that cannot be expanded: `fault` and `hint` say why and what to do, without quoting any of it.
 
-    def __init__(self, fault: str, hint: str) -> None:
+    `variable` is the required variable that is not set, "" where the fault is another; `message` is what
+    was written after its `?`, not expanded.
+    """
+
+    def __init__(self, fault: str, hint: str, variable: str = "", message: str = "") -> None:
         super().__init__(fault)
         self.fault = fault
         self.hint = hint
+        self.variable = variable
+        self.message = message
 
 
 def _incomplete() -> ExpressionError:
@@ -42,14 +48,22 @@ def _incomplete() -> ExpressionError:
     )
 
 
-def _required() -> ExpressionError:
+def _required(variable: str, message: str) -> ExpressionError:
     return ExpressionError(
         "requires a variable that is not set, with ${NAME?...} or ${NAME:?...}",
         hint="set the variable, or give the expression a default: ${NAME:-default}",
+        variable=variable,
+        message=message,
     )
 
 
-def expand(text: str, lookup: Callable[[str], str | None], unset: Callable[[str], None] | None = None) -> str:
+def expand(
+    text: str,
+    lookup: Callable[[str], str | None],
+    unset: Callable[[str], None] | None = None,
+    *,
+    lazy: bool = False,
+) -> str:
     """Text with its expressions replaced.
 
     Args:
@@ -57,6 +71,8 @@ def expand(text: str, lookup: Callable[[str], str | None], unset: Callable[[str]
         lookup: a variable's value, or None when it is not set.
         unset: called with the name of every variable that is not set where nothing was written to
             stand in for it; Compose warns then, and takes the empty string.
+        lazy: unlike Compose, leave out of account which variables a `text` that is not used needs: in
+            `${A:-${B:?message}}` B is required only when A is not set.
 
     Raises:
         ExpressionError: a malformed expression, or a required variable that is not set.
@@ -64,7 +80,7 @@ def expand(text: str, lookup: Callable[[str], str | None], unset: Callable[[str]
     if "$" not in text:
         return text
     try:
-        return _expand(text, lookup, unset)
+        return _expand(text, lookup, unset, lazy=lazy)
     except RecursionError:
         raise ExpressionError("nests variable expressions too deeply", hint="write it in several variables") from None
 
@@ -80,7 +96,7 @@ def has_expression(text: str) -> bool:
     return False
 
 
-def _expand(text: str, lookup: Callable[[str], str | None], unset: Callable[[str], None] | None) -> str:
+def _expand(text: str, lookup: Callable[[str], str | None], unset: Callable[[str], None] | None, *, lazy: bool) -> str:
     pieces: list[str] = []
     done = 0
     while (at := text.find("$", done)) >= 0:
@@ -94,7 +110,7 @@ def _expand(text: str, lookup: Callable[[str], str | None], unset: Callable[[str
             pieces.append(_value(text[at + 1 : done], lookup, unset))
         elif following == "{":
             done = _braced_end(text, at)
-            pieces.append(_braced(text[at + 2 : done - 1], lookup, unset))
+            pieces.append(_braced(text[at + 2 : done - 1], lookup, unset, lazy=lazy))
         else:
             done = at + 1
             pieces.append("$")
@@ -145,7 +161,9 @@ def _braced_end(text: str, start: int) -> int:
     return last + 1
 
 
-def _braced(content: str, lookup: Callable[[str], str | None], unset: Callable[[str], None] | None) -> str:
+def _braced(
+    content: str, lookup: Callable[[str], str | None], unset: Callable[[str], None] | None, *, lazy: bool
+) -> str:
     """What stands for `${content}`; `_braced_end` has seen that it has the right form."""
     end = _name_end(content, 0)
     name = content[:end]
@@ -153,13 +171,17 @@ def _braced(content: str, lookup: Callable[[str], str | None], unset: Callable[[
         return _value(name, lookup, unset)
     empty_counts = content[end] == ":"
     operator = content[end + empty_counts]
-    text = _expand(content[end + empty_counts + 1 :], lookup, unset)
+    written = content[end + empty_counts + 1 :]
     value = lookup(name)
     is_set = bool(value) if empty_counts else value is not None
+    if lazy and is_set != (operator == "+"):
+        text = _expand(written, lambda _name: "set", None, lazy=lazy)  # only whether it is well formed counts
+    else:
+        text = _expand(written, lookup, unset, lazy=lazy)
     if operator == "+":
         return text if is_set else ""
     if is_set:
         return value or ""
     if operator == "?":
-        raise _required()
+        raise _required(name, written)
     return text

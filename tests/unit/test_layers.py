@@ -37,7 +37,7 @@ BANNED = {
     *["azure", "boto3", "docker", "hvac", "huaweicloudsdkcore", "requests", "importlib"],
     *["aiohttp", "botocore"],
 }
-BANNED_EXCEPTIONS = {("dso.config.load", "yaml")}  # dso.yaml is read by its own grammar, only in Cloud Mode
+BANNED_EXCEPTIONS = {("dso.config.document", "yaml")}  # dso.yaml is read by its own grammar, only in Cloud Mode
 
 # The first code of a frozen binary (build/specs/common.py), which finds nothing but built-in and frozen modules.
 EARLY = ["dso.version", "dso.entry.metadata", "dso.entry.lazy", "dso.entry.early"]

@@ -1,0 +1,403 @@
+"""What a key of dso.yaml can take: text, durations, lists, sections.
+
+A kind reads a node into a value and raises Unfit for one that does not fit; those that hold others
+note the faults of what they hold and go on, so that one reading finds them all. YAML's own idea of
+types (`yes`, `0644`, `1:30`) has no say: every kind reads the text as it was written.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from dso.config.document import Mapping, Scalar, Sequence
+from dso.config.duration import FORMS, parse_duration
+from dso.config.faults import Unfit, did_you_mean, shown
+from dso.config.interpolation import has_expression
+from dso.config.reading import Opaque, Place, Reader, Values
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from collections.abc import Mapping as MappingType
+    from typing import Any
+
+    from dso.config.document import Node
+
+_DIGITS = frozenset("0123456789")
+_OCTAL = frozenset("01234567")
+_MAX_MODE = 0o777
+_MAX_INTEGER_DIGITS = 18
+_TRUTHS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+
+
+class Kind:
+    """What a value must be."""
+
+    __slots__ = ()
+
+    def read(self, node: Node, place: Place, reader: Reader) -> Any:
+        """The value; Unfit, Opaque."""
+        raise NotImplementedError
+
+    def sections(self) -> MappingType[str, Section]:
+        """The sections this kind holds: those of its items, by what chooses between them ("" for an only one)."""
+        return {}
+
+
+class Text(Kind):
+    """Text that passes a check; `what` completes "is no ..."."""
+
+    __slots__ = ("_check", "_empty", "_hint", "_what")
+
+    def __init__(
+        self, what: str = "", check: Callable[[str], bool] | None = None, *, hint: str = "", empty: bool = False
+    ) -> None:
+        self._what = what
+        self._check = check
+        self._hint = hint
+        self._empty = empty
+
+    def read(self, node: Node, place: Place, reader: Reader) -> str:  # noqa: D102, ARG002
+        text = reader.text(node, empty=self._empty)
+        if self._check is not None and not self._check(text):
+            raise Unfit(f"{reader.quoted(node)} is no {self._what}", self._hint)
+        return text
+
+
+class Choice(Kind):
+    """One of several words."""
+
+    __slots__ = ("_words",)
+
+    def __init__(self, *words: str) -> None:
+        self._words = words
+
+    def read(self, node: Node, place: Place, reader: Reader) -> str:  # noqa: D102, ARG002
+        text = reader.text(node)
+        if text not in self._words:
+            near = "" if reader.private or has_expression(reader.written(node)) else did_you_mean(text, self._words)
+            raise Unfit(f"{reader.quoted(node)} is not one of {', '.join(self._words)}{near}")
+        return text
+
+
+class Truth(Kind):
+    """`true` or `false`."""
+
+    __slots__ = ()
+
+    def read(self, node: Node, place: Place, reader: Reader) -> bool:  # noqa: D102, ARG002
+        text = reader.text(node)
+        if text not in _TRUTHS:
+            raise Unfit(f"{reader.quoted(node)} is neither true nor false", "write true or false; yes and on are words")
+        return _TRUTHS[text]
+
+
+class Whole(Kind):
+    """A whole number within bounds, in decimal digits."""
+
+    __slots__ = ("_high", "_low")
+
+    def __init__(self, low: int, high: int) -> None:
+        self._low = low
+        self._high = high
+
+    def read(self, node: Node, place: Place, reader: Reader) -> int:  # noqa: D102, ARG002
+        text = reader.text(node)
+        plain = _DIGITS.issuperset(text) and len(text) <= _MAX_INTEGER_DIGITS and (text == "0" or text[0] != "0")
+        if not plain or not self._low <= int(text) <= self._high:
+            raise Unfit(f"{reader.quoted(node)} is no whole number from {self._low} to {self._high}")
+        return int(text)
+
+
+class Mode(Kind):
+    """Permission bits, always octal: `0400`, `"0400"` or `0o400`."""
+
+    __slots__ = ()
+
+    def read(self, node: Node, place: Place, reader: Reader) -> int:  # noqa: D102, ARG002
+        text = reader.text(node)
+        digits = text[2:] if text.startswith("0o") else text[1:] if text.startswith("0") else ""
+        if not digits or not _OCTAL.issuperset(digits) or len(digits) > len("0777") or int(digits, 8) > _MAX_MODE:
+            raise Unfit(
+                f"{reader.quoted(node)} is no mode", "write it in octal and with its leading 0: 0400 up to 0777"
+            )
+        return int(digits, 8)
+
+
+class Duration(Kind):
+    """A duration, as seconds."""
+
+    __slots__ = ("_zero",)
+
+    def __init__(self, *, zero: bool = False) -> None:
+        self._zero = zero
+
+    def read(self, node: Node, place: Place, reader: Reader) -> float:  # noqa: D102, ARG002
+        text = reader.text(node)
+        try:
+            seconds = parse_duration(text)
+        except ValueError as fault:
+            hint = f"write {FORMS}"
+            if not reader.private and _DIGITS.issuperset(text) and not has_expression(reader.written(node)):
+                hint = f"write {shown(text)}s for seconds; the forms are {FORMS}"
+            raise Unfit(f"{reader.quoted(node)} is no duration: {fault}", hint) from None
+        if not seconds and not self._zero:
+            raise Unfit("is no time at all", f"write {FORMS}")
+        return seconds
+
+
+class Anything(Kind):
+    """Settings of a plugin this program does not know: text, whole numbers, truths, lists and mappings of them.
+
+    Only words without quotes and variables are anything but text, and only where nobody could mean
+    another thing: `true`, `false`, and digits without a leading 0. `1.10` stays the text it is.
+    """
+
+    __slots__ = ()
+
+    def read(self, node: Node, place: Place, reader: Reader) -> Any:  # noqa: D102
+        if isinstance(node, Sequence):
+            return ListOf(self, "values", empty=True).read(node, place, reader)
+        if isinstance(node, Mapping):
+            return MapOf(self, "values", empty=True).read(node, place, reader)
+        if node.is_null:
+            return None
+        text = reader.text(node, empty=True)
+        return _typed(text) if node.plain and not has_expression(node.text) else text
+
+
+class ListOf(Kind):
+    """A list of values of one kind; faulty ones are left out."""
+
+    __slots__ = ("_empty", "_example", "_kind")
+
+    def __init__(self, kind: Kind, example: str, *, empty: bool = False) -> None:
+        self._kind = kind
+        self._example = example
+        self._empty = empty
+
+    def read(self, node: Node, place: Place, reader: Reader) -> list[Any]:  # noqa: D102
+        if not isinstance(node, Sequence):
+            raise Unfit("is no list", f"write {self._example}")
+        if not node.items and not self._empty:
+            raise Unfit("is an empty list", f"write {self._example}, or remove the key")
+        values = []
+        for index, item in enumerate(node.items):
+            at = place.item(index, item.line)
+            try:
+                values.append(self._kind.read(item, at, reader))
+            except Unfit as unfit:
+                reader.fault(at, unfit.message, unfit.hint)
+            except Opaque:
+                pass
+        return values
+
+    def sections(self) -> MappingType[str, Section]:  # noqa: D102
+        return self._kind.sections()
+
+
+class MapOf(Kind):
+    """Names that the file chooses, with values of one kind."""
+
+    __slots__ = ("_check", "_empty", "_example", "_hint", "_kind", "_what")
+
+    def __init__(
+        self,
+        kind: Kind,
+        example: str,
+        *,
+        what: str = "",
+        check: Callable[[str], bool] | None = None,
+        hint: str = "",
+        empty: bool = False,
+    ) -> None:
+        self._kind = kind
+        self._example = example
+        self._what = what
+        self._check = check
+        self._hint = hint
+        self._empty = empty
+
+    def read(self, node: Node, place: Place, reader: Reader) -> Values:  # noqa: D102
+        if not isinstance(node, Mapping):
+            raise Unfit("has no keys", f"write {self._example}")
+        if not node.entries and not self._empty:
+            raise Unfit("has no entries", f"write {self._example}, or remove the key")
+        values = Values(place)
+        for key, value in node.entries:
+            name = key.text
+            at = place.key(name, key.line)
+            values.nodes[name], values.lines[name] = value, key.line
+            if self._check is not None and not self._check(name):
+                reader.fault(at, f"{shown(name)} is no {self._what}", self._hint)
+            try:
+                values[name] = self._kind.read(value, at, reader)
+            except Unfit as unfit:
+                reader.fault(at, unfit.message, unfit.hint, line=_line(key, value))
+            except Opaque:
+                pass
+        return values
+
+    def sections(self) -> MappingType[str, Section]:  # noqa: D102
+        return self._kind.sections()
+
+
+class AgentsOwn(Kind):
+    """What only the agent needs to know: a reading for the command line leaves values with variables out."""
+
+    __slots__ = ("_kind",)
+
+    def __init__(self, kind: Kind) -> None:
+        self._kind = kind
+
+    def read(self, node: Node, place: Place, reader: Reader) -> Any:  # noqa: D102
+        reader.opaque = reader.project
+        try:
+            return self._kind.read(node, place, reader)
+        finally:
+            reader.opaque = False
+
+    def sections(self) -> MappingType[str, Section]:  # noqa: D102
+        return self._kind.sections()
+
+
+class Key(NamedTuple):
+    """A key of a section."""
+
+    kind: Kind
+    required: bool = False
+    null: bool = False  # no value is the same as no key
+
+
+class Section(Kind):
+    """Keys that the program knows.
+
+    `check` looks at the values together. `rest` reads keys that are not listed, where there may be any.
+    `elsewhere` tells what a key that is unknown here belongs to.
+    """
+
+    __slots__ = ("_check", "_elsewhere", "_rest", "_what", "keys")
+
+    def __init__(
+        self,
+        what: str,
+        keys: MappingType[str, Key],
+        *,
+        check: Callable[[Values, Reader], None] | None = None,
+        rest: Kind | None = None,
+        elsewhere: MappingType[str, str] | None = None,
+    ) -> None:
+        self.keys = keys
+        self._what = what
+        self._check = check
+        self._rest = rest
+        self._elsewhere = elsewhere or {}
+
+    def read(self, node: Node, place: Place, reader: Reader) -> Values:  # noqa: D102
+        if not isinstance(node, Mapping):
+            raise Unfit("has no keys", f"its keys are {', '.join(self.keys)}")
+        values = Values(place)
+        for key, value in node.entries:
+            self._read_key(key, value, place, reader, values)
+        missing = [name for name, key in self.keys.items() if key.required and name not in values.lines]
+        for name in missing:
+            reader.fault(place, f"{self._what} has no `{name}`", f"add `{name}: ...`")
+        if self._check is not None:
+            self._check(values, reader)
+        return values
+
+    def _read_key(self, key: Scalar, value: Node, place: Place, reader: Reader, values: Values) -> None:
+        name = key.text
+        at = place.key(name, key.line)
+        known = self.keys.get(name)
+        if known is None and self._rest is None:
+            self._unknown(key, value, place, reader)
+            return
+        kind = known.kind if known is not None else self._rest
+        if kind is None or (known is not None and known.null and isinstance(value, Scalar) and value.is_null):
+            return
+        values.nodes[name], values.lines[name] = value, key.line
+        try:
+            values[name] = kind.read(value, at, reader)
+        except Unfit as unfit:
+            reader.fault(at, unfit.message, unfit.hint, line=_line(key, value))
+        except Opaque:
+            pass
+
+    def _unknown(self, key: Scalar, value: Node, place: Place, reader: Reader) -> None:
+        name = key.text
+        if reader.private and isinstance(value, Scalar) and value.is_null:
+            # `{method: token, hvs.CAES...}`: what looks like a key may be a credential.
+            reader.fault(place, "has something that is no `key: value`", "check it for a missing colon", line=key.line)
+            return
+        if name in self._elsewhere:
+            hint = f"it belongs to {self._elsewhere[name]}"
+        else:
+            hint = f"{self._what} has {', '.join(self.keys)}" if self.keys else f"{self._what} has no further keys"
+        reader.fault(place.key(name, key.line), f"unknown key{did_you_mean(name, list(self.keys))}", hint)
+
+    def sections(self) -> MappingType[str, Section]:  # noqa: D102
+        return {"": self}
+
+
+class Variants(Kind):
+    """A section whose key `by` says which further keys it has, such as `auth` with its `method`."""
+
+    __slots__ = ("_by", "_default", "_what", "variants")
+
+    def __init__(
+        self,
+        what: str,
+        by: str,
+        variants: MappingType[str, MappingType[str, Key]],
+        *,
+        default: str | None = None,
+        check: Callable[[Values, Reader], None] | None = None,
+    ) -> None:
+        self._what = what
+        self._by = by
+        self._default = default
+        chooser = {by: Key(Choice(*variants))}
+        owners: dict[str, str] = {}
+        for name, keys in variants.items():
+            for key in keys:
+                owners[key] = f"{owners[key]} and {name}" if key in owners else f"`{by}: {name}`"
+        self.variants = {
+            name: Section(f"`{by}: {name}`", {**chooser, **keys}, check=check, elsewhere=owners)
+            for name, keys in variants.items()
+        }
+
+    def read(self, node: Node, place: Place, reader: Reader) -> Values:  # noqa: D102
+        names = ", ".join(self.variants)
+        if not isinstance(node, Mapping):
+            raise Unfit("has no keys", f"write {{{self._by}: ...}} with one of {names}")
+        key, chosen = next(((key, value) for key, value in node.entries if key.text == self._by), (None, None))
+        if key is None or chosen is None:
+            if self._default is None:
+                raise Unfit(f"{self._what} has no `{self._by}`", f"it is one of {names}")
+            return self.variants[self._default].read(node, place, reader)
+        at = place.key(self._by, key.line)
+        try:
+            name = reader.written(chosen)
+        except Unfit as unfit:
+            reader.fault(at, unfit.message, f"it is one of {names}")
+            raise Opaque from None
+        if name not in self.variants:
+            reader.fault(at, f"{reader.quoted(chosen)} is not one of {names}{did_you_mean(name, list(self.variants))}")
+            raise Opaque
+        return self.variants[name].read(node, place, reader)
+
+    def sections(self) -> MappingType[str, Section]:  # noqa: D102
+        return self.variants
+
+
+def _line(key: Scalar, value: Node) -> int:
+    """Where a value's fault is: in the value's own line if it is a single value, else in its key's."""
+    return value.line if isinstance(value, Scalar) and value.text else key.line
+
+
+def _typed(word: str) -> Any:
+    digits = word[1:] if word[:1] == "-" else word
+    if not digits or not _DIGITS.issuperset(digits) or len(digits) > _MAX_INTEGER_DIGITS:
+        return _TRUTHS.get(word, word)
+    return int(word) if digits[0] != "0" or word == "0" else word
