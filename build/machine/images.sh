@@ -1,11 +1,12 @@
 #!/bin/bash
 # Build the images that the tests and the demo run, without any registry.
 #
-#   images.sh [NAME...]        busybox scratch postgres; all of them without a name
+#   images.sh [NAME...]        without a name: busybox scratch postgres
 #
 #   dso-test/busybox    Debian's busybox-static and nothing else; users root, nobody and app (1000)
 #   dso-test/scratch    no shell, one static program (tests/images/probe.c)
 #   dso-test/postgres   Debian 12 with its PostgreSQL 15 (tests/images/postgres-entrypoint.sh)
+#   dso-test/systemd    Debian 12 as a machine: systemd as PID 1, a Docker Engine with Compose, no Python
 #
 # An image is built again only when its recipe below or a file it takes from tests/images changed: the
 # label io.dso.test.inputs holds a digest of both.
@@ -41,7 +42,7 @@ recipe_scratch() {
 
 recipe_postgres() {
     need mmdebstrap mmdebstrap
-    local options=(--variant=essential --include=postgresql-15 --aptopt='APT::Install-Recommends "false"')
+    local options=(--include=postgresql-15)
     # the official image's uid, no cluster made while installing; no documentation and no compiler
     cat >"$tree/prepare" <<'PREPARE'
 #!/bin/sh -e
@@ -51,20 +52,56 @@ mkdir -p "$1/etc/postgresql-common"
 echo 'create_main_cluster = false' >"$1/etc/postgresql-common/createcluster.conf"
 PREPARE
     chmod +x "$tree/prepare"
-    options+=(--dpkgopt=force-unsafe-io --essential-hook="$tree/prepare")
+    options+=(--essential-hook="$tree/prepare")
     options+=(--customize-hook="copy-in $inputs/postgres-entrypoint.sh /usr/local/bin")
-    for path in '/usr/share/doc/*' '/usr/share/man/*' '/usr/share/locale/*' '/usr/lib/*/libLLVM*' \
-        '/usr/lib/postgresql/15/lib/bitcode/*'; do
+    for path in '/usr/lib/*/libLLVM*' '/usr/lib/postgresql/15/lib/bitcode/*'; do
         options+=(--dpkgopt="path-exclude=$path")
     done
-    local proxy
-    proxy=$(apt-config dump --format '%f "%v";%n' Acquire::http::Proxy)
-    [ -z "$proxy" ] || options+=(--aptopt="$proxy")
     # without a mirror of this machine's own, mmdebstrap knows Debian's
     # shellcheck disable=SC2046
-    mmdebstrap --quiet "${options[@]}" bookworm - $(debian_mirror) | import \
+    debian "${options[@]}" bookworm - $(debian_mirror) | import \
         'ENV PATH=/usr/lib/postgresql/15/bin:/usr/local/bin:/usr/bin:/bin' 'ENV PGDATA=/var/lib/postgresql/data' \
         'EXPOSE 5432' 'STOPSIGNAL SIGINT' 'ENTRYPOINT ["postgres-entrypoint.sh"]' 'CMD ["postgres"]'
+}
+
+# Docker comes from Debian 13, as in engine.sh; its runc wants another libc.
+recipe_systemd() {
+    need mmdebstrap mmdebstrap
+    local mirror packages="docker.io docker-cli docker-compose"
+    mirror=$(debian_mirror)
+    [ -n "$mirror" ] || die "no Debian mirror in the apt sources of this machine"
+    printf '%s\n' 'Package: *' 'Pin: release n=trixie' 'Pin-Priority: -10' '' \
+        "Package: $packages" 'Pin: release n=trixie' 'Pin-Priority: 990' >"$tree/trixie"
+    # no consoles, no devices, no timers of a machine's own
+    cat >"$tree/finish" <<'FINISH'
+#!/bin/sh -e
+for unit in console-getty.service getty.target systemd-udevd.service systemd-udev-trigger.service \
+    systemd-timesyncd.service apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer; do
+    ln -sf /dev/null "$1/etc/systemd/system/$unit"
+done
+: >"$1/etc/machine-id"
+rm -rf "$1"/etc/resolv.conf "$1"/var/lib/apt/lists/* "$1"/var/cache/*
+FINISH
+    chmod +x "$tree/finish"
+    local unused="ctr containerd-shim containerd-shim-runc-v1 containerd-stress" options=() name
+    for name in $unused; do options+=(--dpkgopt="path-exclude=/usr/bin/$name"); done
+    debian "${options[@]}" --include="systemd systemd-sysv dbus iptables $packages" \
+        --setup-hook='mkdir -p "$1/etc/apt/preferences.d"' --setup-hook="copy-in $tree/trixie /etc/apt/preferences.d" \
+        --customize-hook="$tree/finish" bookworm - \
+        "deb $mirror bookworm main" "deb $mirror trixie main" | import \
+        'ENV container=docker' 'VOLUME /var/lib/docker' 'STOPSIGNAL SIGRTMIN+3' 'CMD ["/sbin/init"]'
+}
+
+# debian ARGUMENT...: mmdebstrap for an image, without what only people read.
+debian() {
+    local options=(--quiet --variant=essential --dpkgopt=force-unsafe-io) proxy path
+    options+=(--aptopt='APT::Install-Recommends "false"')
+    for path in '/usr/share/doc/*' '/usr/share/man/*' '/usr/share/locale/*'; do
+        options+=(--dpkgopt="path-exclude=$path")
+    done
+    proxy=$(apt-config dump --format '%f "%v";%n' Acquire::http::Proxy)
+    [ -z "$proxy" ] || options+=(--aptopt="$proxy")
+    mmdebstrap "${options[@]}" "$@"
 }
 
 # import CHANGE...: a tar archive on standard input becomes the image $image, labelled with $digest.
@@ -76,7 +113,7 @@ import() {
 
 build() {
     local name=$1 recipe digest image=dso-test/$1 label=io.dso.test.inputs files former
-    recipe=$(declare -f "recipe_$name" import)
+    recipe=$(declare -f "recipe_$name" debian import)
     # the files a recipe uses are those it names
     files=$(cd "$inputs" && for file in *; do case $recipe in *"$file"*) cat "$file" ;; esac done | sha256sum)
     digest=$(printf '%s\n' "$recipe" "$files" | sha256sum | cut -c 1-16)
@@ -97,6 +134,6 @@ flock 9
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 for name in "$@"; do
-    declare -F "recipe_$name" >/dev/null || die "no recipe for $name; there are busybox, scratch and postgres"
+    declare -F "recipe_$name" >/dev/null || die "no recipe for $name; there are busybox, scratch, postgres and systemd"
     build "$name"
 done
