@@ -19,7 +19,6 @@ from dso.delivery.plan import (
     IN_DOUBT,
     LABEL_FORMAT,
     MANIFEST,
-    STAGING,
     FileState,
     Keeper,
     Manifest,
@@ -32,6 +31,7 @@ from dso.delivery.plan import (
     volume_name,
 )
 from dso.errors import ContainerNotFoundError, EngineError
+from dso.protocol.volume import STAGING
 
 TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without importing typing at start-up
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def sweep(engine: Engine, *, vault_id: str | None) -> list[str]:
     from time import time
 
     keepers = _keepers(engine)
-    idle_volumes = engine.volumes(label=[f"{paths.LABEL_ROLE}=volume"], dangling=["true"])
+    idle_volumes = engine.volumes(label=[f"{paths.LABEL_ROLE}=volume"], dangling=["true"], driver=["local"])
     due = {keeper.project for keeper in keepers if keeper.vault_id == vault_id or keeper.created < time() - SWEEP_AFTER}
     due |= {volume["Labels"].get(paths.LABEL_PROJECT, "") for volume in idle_volumes}
     due -= {

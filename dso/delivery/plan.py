@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from dso import paths
 from dso.errors import UnsuitableValueError, VolumeConflictError
+from dso.protocol.volume import VOLUME_BYTES, memory_needed, name_fault
 from dso.secret import SecretValue, is_segment, mac
 
 TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without importing typing at start-up
@@ -21,13 +22,9 @@ if TYPE_CHECKING:
 KEEPER_FORMAT = "1"  # a keeper made by a DSO with another arrangement is replaced
 LABEL_FORMAT = "io.dso.keeper"
 DIRECTORY = "/run/dso"  # where the parent volume is mounted in the keeper
-STAGING = "..dso"  # in a service's volume; what reads whole directories skips names that start with ".."
 MANIFEST = "@manifest"  # in the parent volume; "@" cannot be in a service's name
-VOLUME_BYTES = 60 * 1024 * 1024  # of the 64 that VOLUME_OPTIONS allow: a replaced file is there twice for a moment
-VOLUME_OPTIONS = "size=64m,mode=0755,nodev,nosuid,noexec"
+VOLUME_OPTIONS = "size=64m,mode=0755,nodev,nosuid,noexec"  # VOLUME_BYTES, and one replaced file twice for a moment
 NOSWAP = "noswap"
-_PAGE = 4096
-_MAX_NAME_BYTES = 255  # NAME_MAX of a tmpfs
 
 
 class SecretFile(NamedTuple):
@@ -198,16 +195,12 @@ def plan(observed: Observed, wanted: Wanted) -> list[Action]:
     return actions
 
 
-def is_ours(volume: Mapping[str, Any], project: str) -> bool:
-    """Whether a volume (as in VolumeList) is a tmpfs that DSO made for this project."""
+def is_ours(volume: Mapping[str, Any], project: str, *, any_driver: bool = False) -> bool:
+    """Whether a volume (as in VolumeList) is a tmpfs that DSO made for this project; with `any_driver` Cloud Mode's too."""
     labels = volume.get("Labels") or {}
     options = volume.get("Options") or {}
-    return (
-        labels.get(paths.LABEL_ROLE) == "volume"
-        and labels.get(paths.LABEL_PROJECT) == project
-        and volume.get("Driver") == "local"
-        and options.get("type") == "tmpfs"
-    )
+    made_by_us = labels.get(paths.LABEL_ROLE) == "volume" and labels.get(paths.LABEL_PROJECT) == project
+    return made_by_us and (any_driver or (volume.get("Driver") == "local" and options.get("type") == "tmpfs"))
 
 
 def file_mac(mac_key: bytes, project: str, service: str, file: SecretFile) -> str:
@@ -235,7 +228,7 @@ def _check(volume: ServiceVolume) -> None:
         )
     for name in names:
         _check_name(volume.service, name)
-    needed = sum(len(file.value) + _PAGE - len(file.value) % _PAGE for file in volume.files)
+    needed = memory_needed(len(file.value) for file in volume.files)
     if needed > VOLUME_BYTES:
         raise UnsuitableValueError(
             f"the files of service {volume.service} take {needed} bytes of memory; the limit is {VOLUME_BYTES}",
@@ -245,14 +238,8 @@ def _check(volume: ServiceVolume) -> None:
 
 def _check_name(service: str, name: str) -> None:
     """Refuse what the Engine would put elsewhere, or refuse itself when half of the delivery is done."""
-    parts = name.split("/")
-    if "\0" in name or any(part in ("", ".", "..") for part in parts):
-        why = "that is no file's name"
-    elif parts[0] == STAGING:
-        why = "DSO uses that name itself"
-    elif any(len(part.encode("utf-8", "surrogatepass")) > _MAX_NAME_BYTES for part in parts):
-        why = f"a file's name has at most {_MAX_NAME_BYTES} bytes"
-    else:
+    why = name_fault(name)
+    if why is None:
         return
     raise UnsuitableValueError(
         f"service {service} cannot have a secret in a file called {name!r}: {why}",
@@ -268,6 +255,12 @@ def _check_volumes(project: str, services: Iterable[str], volumes: Sequence[Mapp
     needed = {volume_name(project), *(volume_name(project, service) for service in services)}
     existing = [volume for volume in volumes if volume.get("Name") in needed]
     for volume in existing:
+        if is_ours(volume, project, any_driver=True) and volume.get("Driver") != "local":
+            raise VolumeConflictError(
+                f"the volume {volume['Name']} was made in Cloud Mode: no secret of the vault is written into it",
+                hint="take the stack down first (`docker dso down`), then start it in Local Mode; "
+                f"or `docker volume rm {volume['Name']}`",
+            )
         if not is_ours(volume, project):
             raise VolumeConflictError(
                 f"the volume {volume['Name']} exists and was not made by DSO: no secret is written into it",

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from dso.delivery.plan import (
     IN_DOUBT,
     KEEPER_FORMAT,
-    VOLUME_BYTES,
     FileState,
     Keeper,
     Manifest,
@@ -27,6 +26,7 @@ from dso.delivery.plan import (
     volume_name,
 )
 from dso.errors import UnsuitableValueError, VolumeConflictError
+from dso.protocol.volume import VOLUME_BYTES
 from dso.secret import SecretValue
 
 KEY = b"k" * 32
