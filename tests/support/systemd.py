@@ -131,7 +131,9 @@ class Machine:
     def processes(self, unit: str) -> list[int]:
         """The processes of a unit, by their number inside the machine."""
         group = self.unit(unit, "ControlGroup")
-        listed = self.shell('cat "/sys/fs/cgroup/systemd$1/cgroup.procs" "/sys/fs/cgroup$1/cgroup.procs" 2>&-;:', group)
+        listed = self.shell(
+            'cat "/sys/fs/cgroup/systemd$1/cgroup.procs" "/sys/fs/cgroup$1/cgroup.procs" 2>/dev/null || :', group
+        )
         return sorted({int(pid) for pid in listed.out.split()})
 
     def _wait_until_up(self) -> None:
