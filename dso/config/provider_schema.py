@@ -9,8 +9,9 @@ from __future__ import annotations
 from dso.config.checks import is_absolute, is_https_url, is_region, is_type, is_url, is_variable
 from dso.config.document import Mapping, Scalar
 from dso.config.faults import Unfit, did_you_mean
-from dso.config.kinds import Anything, Duration, Key, Kind, ListOf, Section, Text, Truth, Variants, Whole
+from dso.config.kinds import Anything, Duration, Kind, ListOf, Text, Truth, Whole
 from dso.config.reading import Opaque
+from dso.config.sections import Key, Section, Variants
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,9 +57,10 @@ def _together(values: Values, reader: Reader, key: str, *needed: str) -> None:
 def _check_vault_auth(values: Values, reader: Reader) -> None:
     method = values.get("method")
     if method == "approle":
+        _exclusive(values, reader, "role_id", "role_id_file", needed=True)
         _exclusive(values, reader, "secret_id", "secret_id_file")
-    elif method == "kubernetes":
-        _exclusive(values, reader, "jwt", "jwt_file")
+    elif method == "userpass":
+        _exclusive(values, reader, "password", "password_file", needed=True)
     elif method == "jwt":
         _exclusive(values, reader, "jwt", "jwt_file", needed=True)
 
@@ -81,30 +83,22 @@ _VAULT_AUTH = Variants(
     "method",
     {
         "token": {"token": Key(_SECRET, required=True)},
-        "token_file": {"path": Key(_FILE, required=True)},
+        "token_file": {"token_file": Key(_FILE, required=True)},
         "approle": {
-            "role_id": Key(_SECRET, required=True),
+            "role_id": Key(_SECRET),
+            "role_id_file": Key(_FILE),
             "secret_id": Key(_SECRET),
             "secret_id_file": Key(_FILE),
             "mount": Key(_TEXT),
         },
         "userpass": {
             "username": Key(_TEXT, required=True),
-            "password": Key(_SECRET, required=True),
+            "password": Key(_SECRET),
+            "password_file": Key(_FILE),
             "mount": Key(_TEXT),
         },
-        "kubernetes": {
-            "role": Key(_TEXT, required=True),
-            "jwt": Key(_SECRET),
-            "jwt_file": Key(_FILE),
-            "mount": Key(_TEXT),
-        },
-        "jwt": {
-            "role": Key(_TEXT, required=True),
-            "jwt": Key(_SECRET),
-            "jwt_file": Key(_FILE),
-            "mount": Key(_TEXT),
-        },
+        "kubernetes": {"role": Key(_TEXT, required=True), "jwt_file": Key(_FILE), "mount": Key(_TEXT)},
+        "jwt": {"role": Key(_TEXT), "jwt": Key(_SECRET), "jwt_file": Key(_FILE), "mount": Key(_TEXT)},
     },
     check=_check_vault_auth,
 )

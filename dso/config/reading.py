@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dso.config.document import Node
 
 _MAX_MESSAGE = 200
+_MAX_VALUE = 16 * 1024
 
 
 class Opaque(Exception):  # noqa: N818  # never leaves the package
@@ -80,6 +81,10 @@ class Reader:
     def text(self, node: Node, *, empty: bool = False) -> str:
         """A scalar's text with its variables expanded; Unfit, Opaque."""
         written = self.written(node, empty=empty)
+        if len(written) > _MAX_VALUE:
+            raise Unfit(
+                f"is longer than {_MAX_VALUE // 1024} KiB", "put long content into a secret or a file of its own"
+            )
         if "$" not in written:
             return written
         if self.opaque and has_expression(written):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dso.config.checks import is_absolute, is_backend_path, is_name, is_variable
 from dso.config.faults import did_you_mean, shown
 from dso.config.interpolation import has_expression
-from dso.config.kinds import AgentsOwn, Choice, Key, Kind, ListOf, MapOf, Mode, Section, Text, Whole
+from dso.config.kinds import Choice, Kind, ListOf, MapOf, Mode, Text, Whole
 from dso.config.provider_schema import ProviderKind
+from dso.config.sections import AgentsOwn, Key, Section
 from dso.secret import is_segment
 
 TYPE_CHECKING = False
@@ -189,7 +190,7 @@ PROVIDERS = MapOf(
 FILE = Section(
     "dso.yaml",
     {
-        "version": Key(VersionKind(), required=True),
+        "version": Key(VersionKind(), required=True, example=VERSION),
         "providers": Key(AgentsOwn(PROVIDERS), null=True),
         "secrets": Key(ListOf(SECRET, "a list of entries: - name: ...", empty=True), null=True),
         "access": Key(AgentsOwn(ListOf(ACCESS, "a list of rules: - group: ...", empty=True))),
