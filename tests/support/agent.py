@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -299,10 +300,8 @@ class Agent:
 def ask(connection: socket.socket, method: str, target: str, body: object = None) -> Answer:
     """One request on an open connection."""
     content = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-    try:
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may have answered before it read all
         send_request(connection, method, target, content, "application/json", host="dso")
-    except (BrokenPipeError, ConnectionResetError):
-        pass  # it may have answered before it read all
     response = Reader(connection).read_response(method, 1 << 30)
     return Answer(response.status, response.headers, response.body)
 

@@ -1,0 +1,228 @@
+"""The agent's log: lines on standard error, and the last of them in memory for `GET /v1/logs`.
+
+A line never holds a value: nobody gives it one. As a last line of defence the providers' credentials are
+replaced by a mask in everything that is logged, and of an exception only its class and place are told, since its
+text could hold anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import sys
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from dso.protocol.stream import LEVELS, LogLine
+from dso.system.systemd import logs_to_journal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+KEPT_LINES = 2000
+MAX_LINE = 8192
+MAX_FOLLOWERS_LAG = 1000  # lines a follower may be behind before it misses some
+
+_RANK = {level: rank for rank, level in enumerate(LEVELS)}
+_PRIORITY = {"debug": "<7>", "info": "<6>", "warning": "<4>", "error": "<3>"}  # sd-daemon(3)
+_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-/:,@*#+%~")
+
+
+class Follower:
+    """Somebody who reads the log as it goes on: `lines` is a queue, whose oldest are dropped when it is full."""
+
+    __slots__ = ("lines", "minimum")
+
+    def __init__(self, minimum: int) -> None:
+        self.lines: asyncio.Queue[LogLine] = asyncio.Queue(MAX_FOLLOWERS_LAG)
+        self.minimum = minimum
+
+    def add(self, line: LogLine) -> None:
+        """Hand it a line."""
+        if self.lines.full():
+            self.lines.get_nowait()
+        self.lines.put_nowait(line)
+
+
+class Logbook:
+    """Where everything the agent has to say goes. Call it from the event loop's thread only; `Handler` may come from any."""
+
+    def __init__(
+        self,
+        *,
+        level: str = "info",
+        form: str = "text",
+        stream: int = 2,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`form` is "text" or "json", `stream` a descriptor."""
+        self._clock = clock
+        self._stream = stream
+        self._journal = stream == sys.__stderr__.fileno() and logs_to_journal() if sys.__stderr__ else False
+        self._lines: deque[LogLine] = deque(maxlen=KEPT_LINES)
+        self._followers: set[Follower] = set()
+        self._redactors: tuple[Callable[[str], str], ...] = ()
+        self.configure(level, form)
+
+    def configure(self, level: str, form: str) -> None:
+        """Set what is logged and how it looks."""
+        self._minimum = _RANK.get(level, 1)
+        self._form = form
+
+    def redact_with(self, redactors: Iterable[Callable[[str], str]]) -> None:
+        """What takes credentials out of lines, from now on."""
+        self._redactors = tuple(redactors)
+
+    def logs(self, level: str) -> bool:
+        """Whether lines of a level are logged."""
+        return _RANK[level] >= self._minimum
+
+    def debug(self, message: str, **fields: Any) -> None:
+        """For those who look into a problem."""
+        self.write("debug", message, fields)
+
+    def info(self, message: str, **fields: Any) -> None:
+        """As it should be."""
+        self.write("info", message, fields)
+
+    def warning(self, message: str, **fields: Any) -> None:
+        """Something is not as it should be, and the agent lives with it."""
+        self.write("warning", message, fields)
+
+    def error(self, message: str, **fields: Any) -> None:
+        """Something does not work."""
+        self.write("error", message, fields)
+
+    def write(self, level: str, message: str, fields: Mapping[str, Any] | None = None) -> None:
+        """One line; fields follow the message as `name=value`, or are members of their own in JSON."""
+        rank = _RANK[level]
+        if rank < self._minimum:
+            return
+        text = message + "".join(f" {name}={_shown(value)}" for name, value in (fields or {}).items())
+        line = LogLine(self._clock(), level, self._cleaned(text))
+        self._lines.append(line)
+        for follower in self._followers:
+            if rank >= follower.minimum:
+                follower.add(line)
+        self._print(line, message, fields or {})
+
+    def _cleaned(self, text: str) -> str:
+        if len(text) > MAX_LINE:
+            text = text[:MAX_LINE] + "..."
+        for redact in self._redactors:
+            text = redact(text)
+        return text if text.isprintable() else "".join(map(_printable, text))
+
+    def _print(self, line: LogLine, message: str, fields: Mapping[str, Any]) -> None:
+        if self._form == "json":
+            named = {
+                name: value if isinstance(value, int | float | None) else _text(value) for name, value in fields.items()
+            }
+            document = {"time": _iso(line.time), "level": line.level, "message": message, **named}
+            printed = self._cleaned(json.dumps(document, ensure_ascii=False))
+        elif self._journal:
+            printed = line.message
+        else:
+            printed = f"{_iso(line.time)} {line.level.upper():7} {line.message}"
+        if self._journal:
+            printed = _PRIORITY[line.level] + printed
+        try:
+            os.write(self._stream, printed.encode("utf-8", "backslashreplace") + b"\n")
+        except OSError:
+            return  # nobody reads it; it is in memory still
+
+    def recent(self, *, lines: int = KEPT_LINES, since: float = 0, level: str = "debug") -> list[LogLine]:
+        """The last lines of a level and above, the oldest first."""
+        minimum = _RANK[level]
+        found = [line for line in self._lines if line.time >= since and _RANK[line.level] >= minimum]
+        return found[max(len(found) - lines, 0) :]
+
+    def follow(self, level: str = "debug") -> Follower:
+        """Be handed every line from now on; `unfollow` ends it."""
+        follower = Follower(_RANK[level])
+        self._followers.add(follower)
+        return follower
+
+    def unfollow(self, follower: Follower) -> None:
+        """See `follow`."""
+        self._followers.discard(follower)
+
+
+class Handler(logging.Handler):
+    """Takes over what libraries and other modules log by `logging`; from any thread."""
+
+    def __init__(self, book: Logbook, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._book = book
+        self._loop = loop
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One record."""
+        level = LEVELS[min(max(record.levelno // 10 - 1, 0), len(LEVELS) - 1)]
+        try:
+            message = record.getMessage()
+        except Exception as error:  # noqa: BLE001  # arguments that do not fit its text
+            message = f"{record.msg!s} ({type(error).__name__} in its arguments)"
+        if record.exc_info and record.exc_info[0] is not None:
+            message += ": " + where(record.exc_info[1])
+        try:
+            here = asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            here = False
+        if here:
+            self._book.write(level, message)
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._book.write, level, message)
+
+
+def take_over_logging(book: Logbook, loop: asyncio.AbstractEventLoop) -> Handler:
+    """Send what is logged by `logging` to the logbook: of DSO's own everything, of libraries warnings and errors."""
+    handler = Handler(book, loop)
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.WARNING)
+    logging.getLogger("dso").setLevel(logging.DEBUG)
+    logging.raiseExceptions = False
+    return handler
+
+
+def where(error: BaseException | None) -> str:
+    """The class of an exception and the places it passed, without its text."""
+    if error is None:
+        return "unknown"
+    places = []
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        places.append(f"{os.path.basename(code.co_filename)}:{trace.tb_lineno} {code.co_name}")
+        trace = trace.tb_next
+    return f"{type(error).__name__} at {' < '.join(reversed(places[-8:]))}" if places else type(error).__name__
+
+
+def _iso(seconds: float) -> str:
+    whole = int(seconds)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{int((seconds - whole) * 1000):03}Z"
+
+
+def _shown(value: object) -> str:
+    """A value as a line has it: quoted if it is no plain word."""
+    text = _text(value)
+    return text if text and _PLAIN.issuperset(text) else json.dumps(text, ensure_ascii=False)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.3f}".rstrip("0").rstrip(".")
+    if isinstance(value, list | tuple | set | frozenset):
+        return ",".join(map(_text, value))
+    return str(value)
+
+
+def _printable(character: str) -> str:
+    """A character that could mislead a terminal, or break a line, as an escape."""
+    return character if character.isprintable() else character.encode("unicode_escape").decode()
