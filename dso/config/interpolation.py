@@ -62,7 +62,7 @@ def expand(
     lookup: Callable[[str], str | None],
     unset: Callable[[str], None] | None = None,
     *,
-    lazy: bool = False,
+    dso_yaml: bool = False,
 ) -> str:
     """Text with its expressions replaced.
 
@@ -71,8 +71,9 @@ def expand(
         lookup: a variable's value, or None when it is not set.
         unset: called with the name of every variable that is not set where nothing was written to
             stand in for it; Compose warns then, and takes the empty string.
-        lazy: unlike Compose, leave out of account which variables a `text` that is not used needs: in
-            `${A:-${B:?message}}` B is required only when A is not set.
+        dso_yaml: the rules of dso.yaml, which differ in two points: `$NAME` without braces is no
+            expression (it is more likely part of a password), and what a `text` needs that is not used is
+            of no account: in `${A:-${B:?message}}` B is required only when A is not set.
 
     Raises:
         ExpressionError: a malformed expression, or a required variable that is not set.
@@ -80,7 +81,7 @@ def expand(
     if "$" not in text:
         return text
     try:
-        return _expand(text, lookup, unset, lazy=lazy)
+        return _expand(text, lookup, unset, dso_yaml=dso_yaml)
     except RecursionError:
         raise ExpressionError("nests variable expressions too deeply", hint="write it in several variables") from None
 
@@ -96,7 +97,9 @@ def has_expression(text: str) -> bool:
     return False
 
 
-def _expand(text: str, lookup: Callable[[str], str | None], unset: Callable[[str], None] | None, *, lazy: bool) -> str:
+def _expand(
+    text: str, lookup: Callable[[str], str | None], unset: Callable[[str], None] | None, *, dso_yaml: bool
+) -> str:
     pieces: list[str] = []
     done = 0
     while (at := text.find("$", done)) >= 0:
@@ -105,12 +108,12 @@ def _expand(text: str, lookup: Callable[[str], str | None], unset: Callable[[str
         if following == "$":
             done = at + 2
             pieces.append("$")
-        elif following in _NAME_START:
+        elif following in _NAME_START and not dso_yaml:
             done = _name_end(text, at + 1)
             pieces.append(_value(text[at + 1 : done], lookup, unset))
         elif following == "{":
             done = _braced_end(text, at)
-            pieces.append(_braced(text[at + 2 : done - 1], lookup, unset, lazy=lazy))
+            pieces.append(_braced(text[at + 2 : done - 1], lookup, unset, dso_yaml=dso_yaml))
         else:
             done = at + 1
             pieces.append("$")
@@ -162,7 +165,7 @@ def _braced_end(text: str, start: int) -> int:
 
 
 def _braced(
-    content: str, lookup: Callable[[str], str | None], unset: Callable[[str], None] | None, *, lazy: bool
+    content: str, lookup: Callable[[str], str | None], unset: Callable[[str], None] | None, *, dso_yaml: bool
 ) -> str:
     """What stands for `${content}`; `_braced_end` has seen that it has the right form."""
     end = _name_end(content, 0)
@@ -174,10 +177,10 @@ def _braced(
     written = content[end + empty_counts + 1 :]
     value = lookup(name)
     is_set = bool(value) if empty_counts else value is not None
-    if lazy and is_set != (operator == "+"):
-        text = _expand(written, lambda _name: "set", None, lazy=lazy)  # only whether it is well formed counts
+    if dso_yaml and is_set != (operator == "+"):
+        text = _expand(written, lambda _name: "set", None, dso_yaml=dso_yaml)  # only whether it is well formed counts
     else:
-        text = _expand(written, lookup, unset, lazy=lazy)
+        text = _expand(written, lookup, unset, dso_yaml=dso_yaml)
     if operator == "+":
         return text if is_set else ""
     if is_set:

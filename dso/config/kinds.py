@@ -10,8 +10,7 @@ from __future__ import annotations
 from dso.config.document import Mapping, Scalar, Sequence
 from dso.config.duration import FORMS, parse_duration
 from dso.config.faults import Unfit, did_you_mean, shown
-from dso.config.interpolation import has_expression
-from dso.config.reading import Opaque, Place, Reader, Values
+from dso.config.reading import Opaque, Place, Reader, Values, has_variables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ class Choice(Kind):
     def read(self, node: Node, place: Place, reader: Reader) -> str:  # noqa: D102, ARG002
         text = reader.text(node)
         if text not in self._words:
-            near = "" if reader.private or has_expression(reader.written(node)) else did_you_mean(text, self._words)
+            near = "" if reader.private or has_variables(reader.written(node)) else did_you_mean(text, self._words)
             raise Unfit(f"{reader.quoted(node)} is not one of {', '.join(self._words)}{near}")
         return text
 
@@ -137,11 +136,11 @@ class Duration(Kind):
             seconds = parse_duration(text)
         except ValueError as fault:
             hint = f"write {FORMS}"
-            if not reader.private and _DIGITS.issuperset(text) and not has_expression(reader.written(node)):
+            if not reader.private and _DIGITS.issuperset(text) and not has_variables(reader.written(node)):
                 hint = f"write {shown(text)}s for seconds; the forms are {FORMS}"
             raise Unfit(f"{reader.quoted(node)} is no duration: {fault}", hint) from None
         if not seconds and not self._zero:
-            raise Unfit("is no time at all", f"write {FORMS}")
+            raise Unfit("must be longer than 0", f"write {FORMS}")
         return seconds
 
 
@@ -162,7 +161,7 @@ class Anything(Kind):
         if node.is_null:
             return None
         text = reader.text(node, empty=True)
-        return _typed(text) if node.plain and not has_expression(node.text) else text
+        return _typed(text) if node.plain and not has_variables(node.text) else text
 
 
 class ListOf(Kind):
@@ -177,7 +176,7 @@ class ListOf(Kind):
 
     def read(self, node: Node, place: Place, reader: Reader) -> list[Any]:  # noqa: D102
         if not isinstance(node, Sequence):
-            raise Unfit("is no list", f"write {self._example}")
+            raise Unfit("must be a list", f"write {self._example}")
         if not node.items and not self._empty:
             raise Unfit("is an empty list", f"write {self._example}, or remove the key")
         values = []
@@ -219,7 +218,7 @@ class MapOf(Kind):
 
     def read(self, node: Node, place: Place, reader: Reader) -> Values:  # noqa: D102
         if not isinstance(node, Mapping):
-            raise Unfit("has no keys", f"write {self._example}")
+            raise Unfit("must be a mapping", f"write {self._example}")
         if not node.entries and not self._empty:
             raise Unfit("has no entries", f"write {self._example}, or remove the key")
         values = Values(place)

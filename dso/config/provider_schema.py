@@ -214,7 +214,7 @@ class ProviderKind(Kind):
     @staticmethod
     def _section(node: Node, place: Place, reader: Reader) -> Section:
         if not isinstance(node, Mapping):
-            raise Unfit("has no keys", "a provider has a `type` and the settings that belong to it")
+            raise Unfit("must be a mapping", "a provider has a `type` and the settings that belong to it")
         type_node = node.get("type")
         if type_node is None:
             raise Unfit("has no `type`", f"add `type: ...`, one of {', '.join(TYPES)}, or that of another plugin")

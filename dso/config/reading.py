@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from dso.config.document import Mapping, Scalar, Sequence
 from dso.config.faults import Fault, Unfit, shown
-from dso.config.interpolation import ExpressionError, expand, has_expression
+from dso.config.interpolation import ExpressionError, expand
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,12 +82,10 @@ class Reader:
         """A scalar's text with its variables expanded; Unfit, Opaque."""
         written = self.written(node, empty=empty)
         if len(written) > _MAX_VALUE:
-            raise Unfit(
-                f"is longer than {_MAX_VALUE // 1024} KiB", "put long content into a secret or a file of its own"
-            )
+            raise Unfit(f"is longer than {_MAX_VALUE // 1024} KiB", "no key takes as much; is a quote not closed?")
         if "$" not in written:
             return written
-        if self.opaque and has_expression(written):
+        if self.opaque and has_variables(written):
             raise Opaque
         value = self._expanded(written)
         if not value and not empty:
@@ -99,9 +97,9 @@ class Reader:
     def written(self, node: Node, *, empty: bool = False) -> str:
         """A scalar's text as it stands in the file; Unfit for lists, mappings and no value at all."""
         if isinstance(node, Sequence):
-            raise Unfit("is a list, and takes a single value", "leave out the brackets or dashes")
+            raise Unfit("must be a single value, and is a list", "leave out the brackets or dashes")
         if isinstance(node, Mapping):
-            raise Unfit("has keys of its own, and takes a single value", "a value with braces or ': ' needs quotes")
+            raise Unfit("must be a single value, and is a mapping", "a value with braces or ': ' needs quotes")
         if node.is_null:
             raise Unfit("has no value", "give it one, or remove the key")
         if not node.text and not empty:
@@ -110,22 +108,20 @@ class Reader:
 
     def quoted(self, node: Node | None) -> str:
         """How a message speaks of a value: by its text, unless that is nobody's business."""
-        if self.private or not isinstance(node, Scalar) or has_expression(node.text):
+        if self.private or not isinstance(node, Scalar) or has_variables(node.text):
             return "the value"
         return shown(node.text)
 
     def _expanded(self, written: str) -> str:
         missing: list[str] = []
         try:
-            value = expand(written, self._environment.get, missing.append, lazy=True)
+            value = expand(written, self._environment.get, missing.append, dso_yaml=True)
         except ExpressionError as error:
             raise _unfit(error) from None
         if missing:
             names = list(dict.fromkeys(missing))
             what = f"the variable {names[0]} is" if len(names) == 1 else f"the variables {', '.join(names)} are"
-            raise Unfit(
-                f"{what} not set", f"set it, write ${{{names[0]}:-default}}, or $$ for a dollar sign meant as such"
-            )
+            raise Unfit(f"{what} not set", f"set it, or give it a default: ${{{names[0]}:-default}}")
         return value
 
 
@@ -136,6 +132,11 @@ def _unfit(error: ExpressionError) -> Unfit:
     if error.message and "$" not in error.message:
         message += f": {''.join(filter(str.isprintable, error.message))[:_MAX_MESSAGE]}"
     return Unfit(message, f"set {error.variable}, or give it a default: ${{{error.variable}:-default}}")
+
+
+def has_variables(text: str) -> bool:
+    """Whether text as written has a variable in it."""
+    return "${" in text
 
 
 def _is_unicode(text: str) -> bool:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dso.config.checks import is_absolute, is_backend_path, is_name, is_variable
 from dso.config.faults import did_you_mean, shown
-from dso.config.interpolation import has_expression
 from dso.config.kinds import Choice, Kind, ListOf, MapOf, Mode, Text, Whole
 from dso.config.provider_schema import ProviderKind
+from dso.config.reading import has_variables
 from dso.config.sections import AgentsOwn, Key, Section
 from dso.secret import is_segment
 
@@ -106,7 +106,7 @@ def _check_file_as_a_whole(values: Values, reader: Reader) -> None:
     for secret in values.get("secrets") or ():
         if "provider" in secret and secret["provider"] not in providers:
             node = secret.nodes["provider"]
-            near = "" if has_expression(reader.written(node)) else did_you_mean(secret["provider"], providers)
+            near = "" if has_variables(reader.written(node)) else did_you_mean(secret["provider"], providers)
             hint = f"the providers are {', '.join(map(shown, providers))}"
             reader.fault(secret.at("provider"), f"{reader.quoted(node)} is no provider{near}", hint)
 

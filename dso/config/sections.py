@@ -72,7 +72,7 @@ class Section(Kind):
 
     def read(self, node: Node, place: Place, reader: Reader) -> Values:  # noqa: D102
         if not isinstance(node, Mapping):
-            raise Unfit("has no keys", f"its keys are {', '.join(self.keys)}")
+            raise Unfit("must be a mapping", f"its keys are {', '.join(self.keys)}")
         values = Values(place)
         for key, value in node.entries:
             self._read_key(key, value, place, reader, values)
@@ -107,11 +107,12 @@ class Section(Kind):
             # `{method: token, hvs.CAES...}`: what looks like a key may be a credential.
             reader.fault(place, "has something that is no `key: value`", "check it for a missing colon", line=key.line)
             return
+        near = did_you_mean(name, list(self.keys))
         if name in self._elsewhere:
             hint = f"it belongs to {self._elsewhere[name]}"
         else:
-            hint = f"{self._what} has {', '.join(self.keys)}" if self.keys else f"{self._what} has no further keys"
-        reader.fault(place.key(name, key.line), f"unknown key{did_you_mean(name, list(self.keys))}", hint)
+            hint = "" if near else f"{self._what} has {', '.join(self.keys)}"
+        reader.fault(place.key(name, key.line), f"unknown key{near}", hint)
 
     def sections(self) -> MappingType[str, Section]:  # noqa: D102
         return {"": self}
@@ -147,7 +148,7 @@ class Variants(Kind):
     def read(self, node: Node, place: Place, reader: Reader) -> Values:  # noqa: D102
         names = ", ".join(self.variants)
         if not isinstance(node, Mapping):
-            raise Unfit("has no keys", f"write {{{self._by}: ...}} with one of {names}")
+            raise Unfit("must be a mapping", f"write {{{self._by}: ...}} with one of {names}")
         key, chosen = next(((key, value) for key, value in node.entries if key.text == self._by), (None, None))
         if key is None or chosen is None:
             if self._default is None:
