@@ -17,8 +17,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         subparsers,
         "diff",
         "Show what `up` would change in the running stack",
-        "Compare the secrets of the running stack with those in the vault: which services `up` would create\n"
-        "or re-create, and which variables and files changed. Names only; other changes are Compose's to find.",
+        "Compare the secrets of the running stack with those in the vault, or with those the agent has: which\n"
+        "services `up` would create or re-create, and which variables and files changed. Names only; other\n"
+        "changes are Compose's to find.",
         "[COMPOSE FLAGS] [SERVICE...]",
         (
             ("--exit-code", "end with 10 when there is a difference"),
@@ -50,5 +51,5 @@ def run(invocation: Invocation) -> int:
             [(c.service, c.change, ", ".join(c.environment) or "-", ", ".join(c.files) or "-") for c in changes],
         )
     else:
-        note(f"project {stack.project}: the running stack has the secrets of the vault")
+        note(f"project {stack.project}: the running stack has the secrets as they are now")
     return DIFFERENCE_FOUND if changes and use_exit_code else 0

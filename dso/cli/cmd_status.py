@@ -1,4 +1,4 @@
-"""`docker dso status`: which mode, which vault, and which file secrets are delivered."""
+"""`docker dso status`: which mode, which vault or agent, and which file secrets are delivered."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
     from dso.delivery.keeper import KeeperState
 
+PERIOD = 2  # seconds between two looks with --watch
+
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command's parser."""
@@ -16,58 +18,95 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
     parser = subparsers.add_parser(
         "status",
-        help="Show the mode, the vault and the delivered file secrets",
+        help="Show the mode, the vault or the agent, and the delivered file secrets",
         description="Show which mode runs and why, the vault, the Engine, and for each project with file secrets\n"
-        "whether they are in memory. Keepers whose project is gone are removed.",
+        "whether they are in memory. Keepers whose project is gone are removed. In Cloud Mode also the agent, its\n"
+        "providers, and the secrets it has in memory with their age. -q prints the projects, or the providers.",
     )
     add_list_options(parser)
+    parser.add_argument("--watch", action="store_true", help=f"show it again every {PERIOD} seconds, until ^C")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the status; returns 0, or the Engine's error code when it cannot be asked."""
+    """Print the status; returns 0, or the error code of the agent or the Engine when it cannot be asked."""
+    if not args.watch:
+        return _show(args, sweep=True)
+    import sys
+    import time
+
+    redraws = sys.stdout.isatty()
+    first = True
+    while True:
+        if redraws:
+            print("\x1b[H\x1b[2J", end="")  # cursor home, erase the display (ECMA-48)
+        elif not first and args.format == "table":
+            print()
+        _show(args, sweep=first)
+        sys.stdout.flush()
+        first = False
+        time.sleep(PERIOD)
+
+
+def _show(args: argparse.Namespace, *, sweep: bool) -> int:
     from dso.cli.output import print_error, print_json
 
-    report, code = _report(args)
+    report, code = _report(args, sweep=sweep)
     if args.format == "json":
         print_json(report)
     elif args.quiet:
-        for project in report["projects"]:
-            print(project["project"])
+        names = [one["name"] for one in report["agent"]["providers"]] if report["agent"] else []
+        for name in names or [project["project"] for project in report["projects"]]:
+            print(name)
     else:
         _print_report(report)
-    if code:
-        print_error(report["engine"]["error"], report["engine"]["hint"])
+    for part in (report["agent"] or {}, report["engine"]):
+        if "error" in part:
+            print_error(part["error"], part["hint"])
     return code
 
 
-def _report(args: argparse.Namespace) -> tuple[dict[str, Any], int]:
+def _report(args: argparse.Namespace, *, sweep: bool) -> tuple[dict[str, Any], int]:
     from dso.delivery import keeper
     from dso.delivery.engine import Engine
     from dso.errors import DsoError
 
     vault, vault_id = _vault_status()
-    report: dict[str, Any] = {"mode": _mode_status(args), "vault": vault, "engine": {}, "projects": [], "swept": []}
+    mode, agent, code = _mode_status(args)
+    report: dict[str, Any] = {
+        "mode": mode,
+        "vault": vault,
+        "agent": agent,
+        "engine": {},
+        "projects": [],
+        "swept": [],
+    }
     try:
-        engine = Engine.from_docker_args(args.docker_args)
-        report["swept"] = keeper.sweep(engine, vault_id=vault_id)
-        report["projects"] = [_project_status(state, vault_id) for state in keeper.states(engine)]
-        report["engine"] = {"api": engine.api_version}
+        with Engine.from_docker_args(args.docker_args) as engine:
+            report["swept"] = keeper.sweep(engine, vault_id=vault_id) if sweep else []
+            report["projects"] = [_project_status(state, vault_id) for state in keeper.states(engine)]
+            report["engine"] = {"api": engine.api_version}
     except DsoError as error:
         report["engine"] = {"error": error.message, "hint": error.hint}
-        return report, error.code
-    return report, 0
+        return report, code or error.code
+    return report, code
 
 
-def _mode_status(args: argparse.Namespace) -> dict[str, str]:
-    from dso.config.mode import detect_mode
+def _mode_status(args: argparse.Namespace) -> tuple[dict[str, str], dict[str, Any] | None, int]:
+    """The mode; in Cloud Mode what there is to say of the agent, and the exit code of its silence."""
+    from dso.config.mode import CLOUD, detect_mode
     from dso.errors import NotConfiguredError
 
     try:
         mode = detect_mode(args.mode, args.config)
     except NotConfiguredError as error:
-        return {"name": "none", "reason": error.message, "warning": error.hint}
-    return {"name": mode.name, "reason": mode.reason, "warning": mode.warning}
+        return {"name": "none", "reason": error.message, "warning": error.hint}, None, 0
+    shown = {"name": mode.name, "reason": mode.reason, "warning": mode.warning}
+    if mode.name != CLOUD:
+        return shown, None, 0
+    from dso.cli.agent_report import agent_report
+
+    return shown, *agent_report(mode)
 
 
 def _vault_status() -> tuple[dict[str, Any], str | None]:
@@ -104,11 +143,16 @@ def _print_report(report: dict[str, Any]) -> None:
     print(f"Mode:    {mode['name']} ({mode['reason']})")
     if mode["warning"]:
         print("         " + mode["warning"].replace("\n", "\n         "))
-    print(f"Vault:   {vault['path']} ({vault.get('error') or vault.get('id') or vault['state']})")
+    if report["agent"] is None or vault["state"] != "missing":
+        print(f"Vault:   {vault['path']} ({vault.get('error') or vault.get('id') or vault['state']})")
     if report["engine"].get("api"):
         print(f"Engine:  API {report['engine']['api']}")
     for project in report["swept"]:
         print(f"Removed: file secrets of {project}, of which nothing runs any more")
+    if report["agent"] is not None:
+        from dso.cli.agent_report import print_agent
+
+        print_agent(report["agent"])
     if not report["projects"]:
         return
     print()

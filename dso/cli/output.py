@@ -54,3 +54,11 @@ def local_time(epoch: int) -> str:
     import time
 
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(epoch))
+
+
+def duration(seconds: float) -> str:
+    """A time span in its largest unit, as ages are shown: `8 s`, `12 min`, `3 h`, `2 d`."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{int(seconds)} s"

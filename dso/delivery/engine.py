@@ -7,8 +7,8 @@ command share one connection. Bodies are never logged: an archive holds secrets.
 from __future__ import annotations
 
 from dso.delivery import connection as _connection
-from dso.system.http import Reader, Response, WireError, quote, send_request
 from dso.errors import ContainerNotFoundError, EngineError, EngineUnreachableError, EngineUnsupportedError
+from dso.system.http import Reader, Response, WireError, quote, send_request
 
 TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without importing typing at start-up
 if TYPE_CHECKING:
@@ -250,9 +250,19 @@ class Engine:
         query = {"filters": _encode({name: list(values) for name, values in filters.items()}).decode()}
         return self.get_json("/volumes", query)["Volumes"] or []
 
-    def remove_volume(self, name: str) -> bool:
-        """Remove a volume; False when a container, running or not, uses it. One that is gone counts as removed."""
-        response = self.request("DELETE", f"/volumes/{quote(name)}", expected=(_NOT_FOUND, _CONFLICT))
+    def create_volume(self, name: str, driver: str, options: Mapping[str, str], labels: Mapping[str, str]) -> Response:
+        """VolumeCreate; what this driver has already stays as it is. A refusal is the caller's."""
+        body = _encode({"Name": name, "Driver": driver, "DriverOpts": options, "Labels": labels})
+        expected = (_BAD_REQUEST, _NOT_FOUND, _CONFLICT, _SERVER_ERROR)
+        return self.request("POST", "/volumes/create", body=body, expected=expected)
+
+    def remove_volume(self, name: str, *, force: bool = False) -> bool:
+        """Remove a volume; False when a container, running or not, uses it. One that is gone counts as removed.
+
+        With force also one whose driver does not answer any more.
+        """
+        query = {"force": "1"} if force else None
+        response = self.request("DELETE", f"/volumes/{quote(name)}", query, expected=(_NOT_FOUND, _CONFLICT))
         return response.status != _CONFLICT
 
     def import_image(self, repository: str, tag: str, archive: bytes, changes: Sequence[str]) -> None:

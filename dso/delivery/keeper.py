@@ -325,6 +325,6 @@ def _directories(action: WriteFiles) -> list[str]:
 
 
 def _remove_volumes(engine: Engine, project: str) -> None:
-    """Remove the project's volumes but for those that a container, running or not, uses."""
+    """Remove the project's volumes, Cloud Mode's too, but for those that a container, running or not, uses."""
     for volume in engine.volumes(label=[f"{paths.LABEL_ROLE}=volume", f"{paths.LABEL_PROJECT}={project}"]):
-        engine.remove_volume(volume["Name"])
+        engine.remove_volume(volume["Name"], force=volume["Driver"] != "local")

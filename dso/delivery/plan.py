@@ -196,7 +196,10 @@ def plan(observed: Observed, wanted: Wanted) -> list[Action]:
 
 
 def is_ours(volume: Mapping[str, Any], project: str, *, any_driver: bool = False) -> bool:
-    """Whether a volume (as in VolumeList) is a tmpfs that DSO made for this project; with `any_driver` Cloud Mode's too."""
+    """Whether a volume (as in VolumeList) is a tmpfs that DSO made for this project.
+
+    With `any_driver` Cloud Mode's, which are an agent's, count too.
+    """
     labels = volume.get("Labels") or {}
     options = volume.get("Options") or {}
     made_by_us = labels.get(paths.LABEL_ROLE) == "volume" and labels.get(paths.LABEL_PROJECT) == project
@@ -257,7 +260,8 @@ def _check_volumes(project: str, services: Iterable[str], volumes: Sequence[Mapp
     for volume in existing:
         if is_ours(volume, project, any_driver=True) and volume.get("Driver") != "local":
             raise VolumeConflictError(
-                f"the volume {volume['Name']} was made in Cloud Mode: no secret of the vault is written into it",
+                f"the volume {volume['Name']} is of the driver {volume.get('Driver')}, as in Cloud Mode: "
+                "no secret of the vault is written into it",
                 hint="take the stack down first (`docker dso down`), then start it in Local Mode; "
                 f"or `docker volume rm {volume['Name']}`",
             )

@@ -59,8 +59,8 @@ def class_of(fault: Fault) -> type[DsoError]:
     return next((kind for kind, known, _, _ in _CLASSES if fault.code in known), AgentProtocolError)
 
 
-def error_of_references(faults: Sequence[Fault], places: Mapping[str, Sequence[str]]) -> DsoError:
-    """One error for every reference that could not be resolved, each with the places that want it.
+def error_of_references(faults: Sequence[Fault], places: Mapping[str, str]) -> DsoError:
+    """One error for every reference that could not be resolved, each with the place that wants it.
 
     With faults of several kinds the class is that of the first in this order: no such secret, no such
     field, not allowed, wrongly configured, no file secrets, a provider that fails. So a script sees the fault
@@ -73,7 +73,7 @@ def error_of_references(faults: Sequence[Fault], places: Mapping[str, Sequence[s
         if ranked
         else (AgentProtocolError, "{count} references were refused", "")
     )
-    lines = [_line(fault, places.get(fault.reference, ())) for fault in faults]
+    lines = [_line(fault, places.get(fault.reference, "")) for fault in faults]
     hints = list(dict.fromkeys(filter(None, (*(fault.hint for fault in faults), hint))))
     if len(lines) == 1:
         return kind(lines[0], hint="\n".join(hints))
@@ -82,8 +82,8 @@ def error_of_references(faults: Sequence[Fault], places: Mapping[str, Sequence[s
     return kind("\n  ".join([heading.format(count=len(lines)) + ":", *lines]), hint="\n".join(hints))
 
 
-def _line(fault: Fault, places: Sequence[str]) -> str:
-    where = f" ({'; '.join(places)})" if places else ""
+def _line(fault: Fault, place: str) -> str:
+    where = f" ({place})" if place else ""
     return f"{fault.reference}{where}: {fault.message}" if fault.reference else fault.message
 
 

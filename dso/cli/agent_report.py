@@ -1,0 +1,82 @@
+"""What `docker dso status` says of the agent in Cloud Mode."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from dso.config.mode import Mode
+    from dso.protocol.state import CachedSecret, SecretInfo
+
+
+def agent_report(mode: Mode) -> tuple[dict[str, Any], int]:
+    """The report, and the exit code: that of what keeps the agent from answering, else 0.
+
+    `socket`; `version` and `api`, `uid`, `uptime` in seconds, `config`; `providers` with `name`,
+    `type`, `state`, `error`; `secrets` in the agent's memory with `name` (in dso.yaml, or None), `provider`, `path`,
+    `pin`, `version`, `age` in seconds, `stale`; `volume_driver` with `name`, `available`, `reason`,
+    `volumes`, `mounted`. If the agent does not answer: `error` and `hint`, and the lists are empty.
+    """
+    from dso import paths
+    from dso.cli.project_config import agent_socket, connect
+    from dso.errors import DsoError
+
+    report: dict[str, Any] = {"providers": [], "secrets": []}
+    try:
+        report["socket"] = paths.find_agent_socket(agent_socket(mode.config))
+        with connect(mode) as agent:
+            status = agent.status()
+            known = agent.secrets()
+    except DsoError as error:
+        return {**report, "error": error.message, "hint": error.hint}, error.code
+    info = status.info
+    names = {(one.provider, one.path, one.version): one for one in known.secrets}
+    report.update(
+        version=info.version,
+        api=info.api,
+        uid=info.uid,
+        uptime=status.uptime,
+        config=status.config,
+        providers=[one._asdict() for one in status.providers],
+        secrets=[_secret(one, names.get((one.provider, one.path, one.pin))) for one in known.cached],
+        volume_driver=info.volume_driver._asdict(),
+    )
+    return report, 0
+
+
+def _secret(cached: CachedSecret, entry: SecretInfo | None) -> dict[str, Any]:
+    return {"name": entry.name if entry else None, **cached._asdict()}
+
+
+def print_agent(report: dict[str, Any]) -> None:
+    """Show the report under the other lines of `status`."""
+    from dso.cli.output import duration, print_table
+
+    if "error" in report:
+        print(f"Agent:   {report.get('socket', '')} (does not answer)")
+        return
+    print(f"Agent:   {report['socket']} (dso-agent {report['version']}, up {duration(report['uptime'])})")
+    print(f"Config:  {report['config'] or '-'}")
+    driver = report["volume_driver"]
+    if driver["available"]:
+        print(f"Files:   volume driver {driver['name']}, {driver['volumes']} volumes, {driver['mounted']} mounted")
+    else:
+        print(f"Files:   unavailable ({driver['reason'] or 'this agent has no volume driver'})")
+    if report["providers"]:
+        print()
+        rows = [(one["name"], one["type"], one["state"], one["error"] or "-") for one in report["providers"]]
+        print_table(("provider", "type", "state", "error"), rows)
+    if report["secrets"]:
+        print()
+        shown = [
+            (
+                f"{one['provider']}/{one['path']}" + (f"?version={one['pin']}" if one["pin"] else ""),
+                one["name"] or "-",
+                one["version"] or "-",
+                duration(one["age"]),
+                "STALE: the provider does not answer" if one["stale"] else "",
+            )
+            for one in report["secrets"]
+        ]
+        print_table(("secret", "entry", "version", "age", ""), shown)

@@ -1,0 +1,100 @@
+"""The configuration in use, as far as the command line itself needs it: the agent's socket, and a project's entries."""
+
+from __future__ import annotations
+
+import os
+
+from dso import paths
+from dso.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dso.config.mode import Mode
+    from dso.config.model import CloudConfig
+    from dso.protocol.client import AgentClient
+    from dso.protocol.state import AgentInfo, SecretInfo
+
+
+def connect(mode: Mode) -> AgentClient:
+    """A connection to the agent that the configuration in use means.
+
+    Raises:
+        AgentUnavailableError, AgentForbiddenError: see `AgentClient.connect`.
+        ConfigError: the project's dso.yaml is faulty.
+    """
+    from dso.protocol.client import AgentClient
+
+    return AgentClient.connect(agent_socket(mode.config))
+
+
+def agent_socket(config: str | None) -> str | None:
+    """What a configuration says of the agent's socket; None when it says nothing.
+
+    Only a file that mentions a socket is parsed. The system's own may not be readable for this user, or
+    be faulty: that is the agent's to report.
+    """
+    if config is None or os.environ.get(paths.SOCKET_VARIABLE):
+        return None
+    is_project = _is_project(config)
+    try:
+        with open(config, "rb") as file:
+            if b"socket" not in file.read():
+                return None
+    except OSError:
+        if is_project:
+            raise ConfigError(
+                f"{config} cannot be read", hint="check the path given with -c, and the file's permissions"
+            ) from None
+        return None
+    from dso.config.load import load_socket
+
+    try:
+        return load_socket(config, environment=os.environ)
+    except ConfigError:
+        if is_project:
+            raise
+        return None
+
+
+def project_entries(config: str | None, agent: AgentClient, info: AgentInfo) -> dict[str, SecretInfo]:
+    """The entries of a project's own dso.yaml by name; none when the configuration in use is the system's.
+
+    Raises:
+        ConfigError: the file is faulty, or names providers that only an agent's own configuration may have.
+    """
+    if config is None or not _is_project(config):
+        return {}
+    from dso.config.load import load_project
+
+    project = load_project(config, environment=os.environ)
+    if project.providers:
+        _check_providers(project, agent, info)
+    return {name: entry.info() for name, entry in project.secrets.items()}
+
+
+def _is_project(config: str) -> bool:
+    """Whether a configuration is another one than root's agent has."""
+    return os.path.realpath(config) != os.path.realpath(paths.SYSTEM_CONFIG)
+
+
+def _check_providers(project: CloudConfig, agent: AgentClient, info: AgentInfo) -> None:
+    """A caller never chooses where the agent of somebody else goes to, nor as whom."""
+    if info.uid != os.getuid():
+        raise ConfigError(
+            f"{project.path} has `providers:`, which the agent at {agent.path} takes from its own configuration only",
+            hint=f"move them to {paths.SYSTEM_CONFIG} (`secrets:` may stay and name them); "
+            f"or run an agent of your own: dso-agent --config {project.path}",
+        )
+    known = {provider.name for provider in agent.status().providers}
+    missing = sorted(project.providers.keys() - known)
+    if missing:
+        raise ConfigError(
+            f"{project.path} has providers that the agent at {agent.path} does not have: {', '.join(missing)}",
+            hint=f"let it read that file: dso-agent --config {project.path}; it has: {_listed(known)}",
+        )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
