@@ -48,7 +48,7 @@ class Follower:
 
 
 class Logbook:
-    """Where everything the agent has to say goes. Call it from the event loop's thread only; `Handler` may come from any."""
+    """Where everything the agent has to say goes. For the event loop's thread only; `Handler` takes any thread."""
 
     def __init__(
         self,
@@ -118,11 +118,7 @@ class Logbook:
 
     def _print(self, line: LogLine, message: str, fields: Mapping[str, Any]) -> None:
         if self._form == "json":
-            named = {
-                name: value if isinstance(value, int | float | None) else _text(value) for name, value in fields.items()
-            }
-            document = {"time": _iso(line.time), "level": line.level, "message": message, **named}
-            printed = self._cleaned(json.dumps(document, ensure_ascii=False))
+            printed = self._document(line, message, fields)
         elif self._journal:
             printed = line.message
         else:
@@ -133,6 +129,14 @@ class Logbook:
             os.write(self._stream, printed.encode("utf-8", "backslashreplace") + b"\n")
         except OSError:
             return  # nobody reads it; it is in memory still
+
+    def _document(self, line: LogLine, message: str, fields: Mapping[str, Any]) -> str:
+        """A line as one JSON object: time, level, message, and each field as a member."""
+        document: dict[str, Any] = {"time": _iso(line.time), "level": line.level, "message": self._cleaned(message)}
+        for name, value in fields.items():
+            plain = value is None or isinstance(value, int | float)
+            document.setdefault(name, value if plain else self._cleaned(_text(value)))
+        return json.dumps(document, ensure_ascii=False)
 
     def recent(self, *, lines: int = KEPT_LINES, since: float = 0, level: str = "debug") -> list[LogLine]:
         """The last lines of a level and above, the oldest first."""

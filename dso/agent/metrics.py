@@ -122,7 +122,7 @@ def _escaped(label: str) -> str:
 def _process() -> dict[tuple[str, Labels], float]:
     """What the kernel says of this process."""
     times = os.times()
-    found = {("process_cpu_seconds_total", ()): times.user + times.system}
+    found: dict[tuple[str, Labels], float] = {("process_cpu_seconds_total", ()): times.user + times.system}
     try:
         found["process_resident_memory_bytes", ()] = resident_memory()
         found["process_open_fds", ()] = len(os.listdir("/proc/self/fd"))

@@ -110,7 +110,7 @@ class Agent:
         os.chmod(target, 0o755)
         return target
 
-    def fake_provider(self, name: str = "fake", **settings: object) -> str:
+    def fake_provider(self, name: str = "fake", /, **settings: object) -> str:
         """The lines of dso.yaml, to stand under `providers:`, for a provider that reads `secrets_file`."""
         given = {"type": "fake", "file": self.secrets_file, "calls": self.calls_file, **settings}
         return f"  {name}: {json.dumps(given)}\n"
@@ -127,7 +127,7 @@ class Agent:
 
     def use_fake(self, rest: str = "", *, agent: Mapping[str, object] | None = None, **settings: object) -> Self:
         """Configure one provider `fake`, and what else is to stand in dso.yaml."""
-        self.write_config(f"providers:\n{self.fake_provider(**settings)}{rest}", **(agent or {}))
+        self.write_config(f"providers:\n{self.fake_provider('fake', **settings)}{rest}", **(agent or {}))
         return self
 
     def write_secrets(self, secrets: Mapping[str, Mapping[str, object]]) -> None:
