@@ -1,0 +1,194 @@
+"""The command line's side of the agent's API: what it asks, and what becomes of every kind of answer."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dso import paths
+from dso.errors import (
+    AgentForbiddenError,
+    AgentProtocolError,
+    AgentUnavailableError,
+    AgentVersionError,
+    ConfigError,
+    DsoError,
+    FileSecretsUnavailableError,
+    SecretForbiddenError,
+)
+from dso.protocol import client as client_module
+from dso.protocol.agent import Fault, ResolveRequest, VolumeFile, VolumeSpec
+from dso.protocol.client import AgentClient
+from dso.protocol.state import ProviderInfo
+from tests.support.fake_agent import FakeAgent, answer, refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[FakeAgent]:
+    with FakeAgent(tmp_path, {"prod/db": b"\xffhunter2"}, providers=[ProviderInfo("v", "vault", "ready")]) as found:
+        yield found
+
+
+@pytest.fixture
+def client(agent: FakeAgent, monkeypatch: pytest.MonkeyPatch) -> Iterator[AgentClient]:
+    monkeypatch.delenv(paths.SOCKET_VARIABLE, raising=False)
+    with AgentClient.connect(agent.socket) as found:
+        yield found
+
+
+def test_requests_share_one_connection_and_answers_are_read(agent: FakeAgent, client: AgentClient) -> None:
+    assert client.status().providers == [ProviderInfo("v", "vault", "ready")]
+    assert client.secrets().agent.volume_driver.name == "dso"
+    (one,) = client.resolve(ResolveRequest(["dso://prod/db"])).resolved
+    assert one.value is not None
+    assert one.value.reveal() == b"\xffhunter2"
+    assert client.put_volumes({"v": VolumeSpec([VolumeFile("f", "dso://prod/db")])}) == "dso"
+    assert agent.volumes["v"].files == [VolumeFile("f", "dso://prod/db")]
+    assert client.requests == 4
+
+
+def test_check_brings_no_value(client: AgentClient) -> None:
+    (one,) = client.resolve(ResolveRequest([], ["dsofile://prod/db"])).resolved
+    assert one.value is None
+    assert one.size == 8
+
+
+def test_reload_names_the_secret_quoted(agent: FakeAgent, client: AgentClient) -> None:
+    agent.answers["/v1/reload"] = answer(200, {"refreshed": 1})
+    assert client.reload("prod/db") == {"refreshed": 1}
+    assert client.reload() == {"refreshed": 1}
+    assert agent.asked() == ["POST /v1/reload?secret=prod%2Fdb", "POST /v1/reload"]
+
+
+def test_request_after_the_agent_closed_the_connection_opens_another(agent: FakeAgent, client: AgentClient) -> None:
+    agent.broken["/healthz"] = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{}"
+    assert client.get("/healthz") == {}
+    assert client.status().info.api == 1
+
+
+def test_no_socket_names_the_path_and_how_to_start_an_agent(tmp_path: Path) -> None:
+    with pytest.raises(AgentUnavailableError) as caught:
+        AgentClient.connect(str(tmp_path / "none.sock"))
+    assert f"there is no {tmp_path}/none.sock" in caught.value.message
+    assert "sudo systemctl start dso-agent" in caught.value.hint
+    assert "dso-agent --config ./dso.yaml" in caught.value.hint
+
+
+def test_socket_that_nobody_listens_at_is_said_to_be_left_behind(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(tmp_path / "left.sock"))
+    with pytest.raises(AgentUnavailableError, match="left behind"):
+        AgentClient.connect(str(tmp_path / "left.sock"))
+
+
+def test_path_too_long_for_a_socket_is_unavailable_and_no_traceback(tmp_path: Path) -> None:
+    with pytest.raises(AgentUnavailableError, match="does not answer"):
+        AgentClient.connect(str(tmp_path / ("x" * 200)))
+
+
+def test_socket_that_may_not_be_opened_names_the_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With another user: tests/integration/test_cloud_errors.py."""
+    error = client_module._unreachable("/run/dso.sock", PermissionError(13, "Permission denied"))
+    assert isinstance(error, AgentForbiddenError)
+    assert "usermod -aG dso" in error.hint
+
+
+@pytest.mark.parametrize("path", ["/v1/status", "/v1/secrets"])
+def test_other_api_version_is_named_with_the_release(tmp_path: Path, path: str) -> None:
+    with FakeAgent(tmp_path, api=2) as agent, AgentClient.connect(agent.socket) as client:
+        with pytest.raises(AgentVersionError) as caught:
+            client.status() if path == "/v1/status" else client.secrets()
+        assert "version 2" in caught.value.message
+        assert "0.0.0-fake" in caught.value.message
+        assert "systemctl restart" in caught.value.hint
+
+
+REFUSALS: dict[str, tuple[Fault, type[DsoError]]] = {
+    "peer": (Fault("permission_denied", "user 1000 may not use this agent"), AgentForbiddenError),
+    "secret": (Fault("permission_denied", "no rule grants it", reference="dso://a"), SecretForbiddenError),
+    "endpoint": (Fault("unsupported", "there is no /v1/resolve"), AgentVersionError),
+    "body": (Fault("invalid_request", "the body has an unknown field"), AgentProtocolError),
+    "size": (Fault("too_large", "more than 1 MiB"), AgentProtocolError),
+    "defect": (Fault("internal", "see the log"), AgentProtocolError),
+    "unknown": (Fault("brand_new_code", "?"), AgentProtocolError),
+    "driver": (Fault("volume_unavailable", "not root"), FileSecretsUnavailableError),
+    "reload": (Fault("reload_failed", "dso.yaml, line 3"), ConfigError),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_refused_request_is_the_error_its_code_means(agent: FakeAgent, client: AgentClient, name: str) -> None:
+    fault, expected = REFUSALS[name]
+    agent.answers["/v1/resolve"] = refusal(400, fault)
+    with pytest.raises(DsoError) as caught:
+        client.resolve(ResolveRequest(["dso://a"]))
+    assert type(caught.value) is expected
+    assert fault.message in caught.value.message
+
+
+GARBAGE = {
+    "no HTTP": b"220 mail.example.com ESMTP\r\n\r\n",
+    "no JSON": b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n<a>",
+    "another JSON": answer(200, ["x"]),
+    "JSON of a wrong shape": answer(200, {"resolved": [{"reference": 3}], "errors": []}),
+    "value that is not base64": answer(200, {"resolved": [{"reference": "r", "value_base64": "?"}], "errors": []}),
+    "refusal without a reason": answer(500, {"oops": 1}),
+    "refusal that is no JSON": b"HTTP/1.1 502 X\r\nContent-Length: 2\r\n\r\nhi",
+    "cut off": b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{",
+    "not UTF-8": b'HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n"\xff\xfe"',
+}
+
+
+@pytest.mark.parametrize("name", GARBAGE)
+def test_answer_that_is_none_of_the_agents_names_the_socket(agent: FakeAgent, client: AgentClient, name: str) -> None:
+    agent.broken["/v1/resolve"] = GARBAGE[name]
+    with pytest.raises(AgentProtocolError) as caught:
+        client.resolve(ResolveRequest(["dso://a"]))
+    assert client.path in caught.value.message
+
+
+def test_closed_connection_is_unavailable(agent: FakeAgent, client: AgentClient) -> None:
+    agent.broken["/v1/status"] = b""
+    with pytest.raises(AgentUnavailableError, match="closed the connection"):
+        client.status()
+
+
+def test_silence_ends_with_the_timeout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "TIMEOUT", 0.05)
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "silent.sock"))
+        silent.listen()
+        client = AgentClient.connect(str(tmp_path / "silent.sock"))
+        with client, pytest.raises(AgentUnavailableError, match="did not answer within"):
+            client.status()
+
+
+STREAMS = {
+    "chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\na\nb\n\r\n2\r\nc\n\r\n0\r\n\r\n",
+    "closed": b"HTTP/1.1 200 OK\r\n\r\na\nb\r\nc",
+    "length": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\na\nb\nc",
+}
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_stream_yields_lines_as_they_come(agent: FakeAgent, client: AgentClient, name: str) -> None:
+    agent.broken["/v1/logs"] = STREAMS[name]
+    assert list(client.stream("/v1/logs?follow=1")) == ["a", "b", "c"]
+
+
+def test_refused_stream_is_the_error_its_code_means(agent: FakeAgent, client: AgentClient) -> None:
+    agent.answers["/v1/events"] = refusal(403, Fault("permission_denied", "no"))
+    with pytest.raises(AgentForbiddenError):
+        list(client.stream("/v1/events"))
+
+
+def test_stream_that_breaks_off_is_an_error(agent: FakeAgent, client: AgentClient) -> None:
+    agent.broken["/v1/events"] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\na\n"
+    with pytest.raises(AgentProtocolError, match="closed in the middle"):
+        list(client.stream("/v1/events"))
