@@ -1,73 +1,42 @@
-"""The agent's cache of secrets: RAM only, one fetch in flight per secret, stale values while a provider is down."""
+"""The agent's cache of secrets: RAM only, one fetch in flight per secret, stale values while a provider is down.
+
+The rules, and why they are so, are in docs/decisions/0008.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import random as _random
-import time
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING
+
+from dso.agent.backoff import Backoff
+from dso.agent.flights import Flight, ProviderHealth
+from dso.agent.logbook import where
+from dso.agent.seams import boot_clock
+from dso.agent.store import Cached, Entry, Failure, Key, Store, Value
+from dso.protocol.codes import INTERNAL, NOT_FOUND, PERMISSION_DENIED, THROTTLED, TRANSIENT
+from dso.protocol.provider import ProviderError, SecretData
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from dso.protocol.provider import ProviderError, SecretData
+    from dso.agent.seams import Emit, Fetch
 
+__all__ = ["Cache", "Cached", "Entry", "Key"]
 
-class Key(NamedTuple):
-    """Which secret: `version` is the version the reference pins, or None for the current one."""
+_LOG = logging.getLogger("dso.agent.cache")
 
-    provider: str
-    path: str
-    version: str | None = None
-
-
-class Cached(NamedTuple):
-    """A secret from the cache or fresh; `age` in seconds since the provider gave it.
-
-    `stale`: it should be newer, but the provider cannot be reached.
-    """
-
-    data: SecretData
-    age: float
-    stale: bool
-
-
-class Entry(NamedTuple):
-    """What is known of one cached secret, for status pages; never its value.
-
-    `expires_in` is negative once it should be newer. `code` is the error of the last try to renew it, or "".
-    """
-
-    key: Key
-    version: str
-    size: int
-    age: float
-    expires_in: float
-    stale: bool
-    code: str
-    created_at: float | None
-
-
-class Emit(Protocol):
-    """The agent's events: `emit("secret.changed", provider=..., path=...)`."""
-
-    def __call__(self, event: str, /, **fields: Any) -> None: ...
-
-
-class Fetch(Protocol):
-    """Ask a provider for secrets, in one call: `Providers.get_many`."""
-
-    async def __call__(
-        self, provider: str, requests: Sequence[tuple[str, str | None]], /
-    ) -> Sequence[SecretData | ProviderError]: ...
-
-
-def boot_clock() -> float:
-    """Seconds since boot, time asleep included; setting the clock does not change it."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+NEGATIVE_SECONDS = 10.0  # for which "there is none" and "you may not" are believed
+PINNED_FACTOR = 12  # a pinned version that can only be itself is fresh for that many times as long
+PATIENCE = 1.0  # seconds that a caller waits for a provider that failed last time, when there is a stale value
+_GONE = frozenset({NOT_FOUND, PERMISSION_DENIED})
+_FIRST_RETRY, _LAST_RETRY = 0.5, 5.0  # of a secret that has no value to serve meanwhile
+_FIRST_RENEWAL, _LAST_RENEWAL = 1.0, 60.0  # of one that has
 
 
 class Cache:
-    """See docs/decisions/0008."""
+    """Secrets by key; every method is to be called in the one event loop."""
 
     def __init__(
         self,
@@ -77,30 +46,320 @@ class Cache:
         emit: Emit,
         clock: Callable[[], float] = boot_clock,
         random: Callable[[], float] = _random.random,
+        bounds: Mapping[str, int] | None = None,
+        ahead: float = 0.0,
     ) -> None:
-        """`ttl` gives the seconds for which a provider's secrets are fresh (0: they are never kept)."""
+        """Nothing is asked of a provider before somebody asks for it.
+
+        Args:
+            fetch: asks a provider.
+            ttl: the seconds for which a provider's secrets are fresh; 0: they are never kept.
+            emit: is told what happens to secrets.
+            clock: seconds that never go back.
+            random: numbers from 0 to 1, for the jitter of retries.
+            bounds: `max_values`, `max_bytes`, `max_failures` of the Store, where not the defaults.
+            ahead: the last part of its time (0.1: a tenth) in which a value that is used is renewed already.
+        """
         self._fetch = fetch
         self._ttl = ttl
         self._emit = emit
         self._clock = clock
         self._random = random
+        self._ahead = ahead
+        self._store = Store(**(bounds or {}), evicted=self._evicted)
+        self._providers: dict[str, ProviderHealth] = {}
+        self._flights: dict[Key, Flight] = {}
+        self._serial = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        names = ("hits", "misses", "joined", "negative", "stale", "fetches", "failures", "evicted")
+        self._counts = dict.fromkeys(names, 0)
 
     async def get_many(self, keys: Iterable[Key]) -> dict[Key, Cached | ProviderError]:
         """Each of the secrets, or why there is none; one fetch per provider for all that are missing."""
-        raise NotImplementedError
+        now = self._clock()
+        found: dict[Key, Cached | ProviderError | None] = {}
+        for key in keys:
+            if key not in found:
+                found[key] = self._at_hand(key, now)
+        missing = [key for key, answer in found.items() if answer is None]
+        if missing:
+            found.update(await self._answers(self._launch(missing)))
+        return {key: answer for key, answer in found.items() if answer is not None}
 
     async def refresh(self, keys: Iterable[Key] | None = None) -> dict[Key, bool | ProviderError]:
-        """Fetch secrets anew (None: all that are cached), and tell of each whether it changed, or why it failed."""
-        raise NotImplementedError
+        """Fetch secrets anew (None: all that are cached), and tell of each whether it changed, or why it failed.
+
+        What a provider said before this was called does not count, nor do failures of the past; only a
+        provider that asked to be left alone for a while is. A secret that was not cached has not changed.
+        """
+        wanted = list(dict.fromkeys(keys)) if keys is not None else [key for key, _ in self._store.items()]
+        before = {key: value.data for key, value in self._store.items()}
+        began = self._serial
+        older = [flight.future for key in wanted if (flight := self._flights.get(key)) and flight.serial <= began]
+        if older:
+            await asyncio.wait(older)
+        now = self._clock()
+        changed: dict[Key, bool | ProviderError] = {}
+        for key in wanted:
+            wait = self._provider(key.provider).throttled_until - now
+            if wait > 0:
+                changed[key] = _throttled(key, wait)
+        flights = self._launch([key for key in wanted if key not in changed])
+        if flights:
+            await asyncio.wait([flight.future for flight in flights])
+        for flight in flights:
+            outcome, former = flight.outcome(), before.get(flight.key)
+            if isinstance(outcome, SecretData):
+                changed[flight.key] = former is not None and not _is_same(former, outcome)
+            elif outcome is not None:
+                changed[flight.key] = outcome
+        return changed
 
     def forget(self, provider: str) -> None:
-        """Drop everything of a provider: its configuration changed, or it is gone."""
-        raise NotImplementedError
+        """Drop everything of a provider: its configuration changed, or it is gone.
+
+        Fetches under way still answer those who wait for them, and are not kept.
+        """
+        self._provider(provider).begin_anew()
+        self._store.drop_provider(provider)
+        for key in [key for key in self._flights if key.provider == provider]:
+            del self._flights[key]
+
+    async def close(self) -> None:
+        """Give up what is under way."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def entries(self) -> list[Entry]:
         """What is cached, sorted by key."""
-        raise NotImplementedError
+        now = self._clock()
+        return sorted(
+            (self._entry(key, value, now) for key, value in self._store.items()),
+            key=lambda entry: (*entry.key[:2], entry.key.version or ""),
+        )
 
     def counts(self) -> dict[str, int]:
-        """Counters since the start (hits, misses, joined, negative, fetches, failures, stale, evicted), entries, bytes."""
-        raise NotImplementedError
+        """What happened since the start, in secrets (`fetches`: in calls), and the `entries` and `bytes` held now.
+
+        hits: fresh ones. misses: had to be fetched. joined: waited for a fetch that was under way. negative:
+        a failure was repeated without asking. stale: served though too old. failures: fetches of a secret
+        that failed. evicted: had to go for want of room.
+        """
+        return {**self._counts, "entries": len(self._store), "bytes": self._store.bytes}
+
+    def _at_hand(self, key: Key, now: float) -> Cached | ProviderError | None:
+        """The answer that needs no fetch; None if it needs one."""
+        provider = self._provider(key.provider)
+        value = self._store.value(key)
+        if value is None:
+            return self._known_failure(key, provider, now)
+        left = self._expires_at(key, value) - now
+        if left > 0:
+            self._counts["hits"] += 1
+            if left < self._ahead * self._lifetime(key, value.data) and not self._is_resting(value, provider, now):
+                self._launch([key])
+            return self._cached(value, now, stale=False)
+        failure = value.failure
+        if value.is_refused:
+            if failure is not None and now < failure.retry_at:
+                self._counts["negative"] += 1
+                return _repeated(failure.error, failure.retry_at - now)
+            return None
+        if self._is_resting(value, provider, now) or (provider.is_suspect and provider.calls):
+            return self._cached(value, now, stale=True)
+        return None
+
+    def _known_failure(self, key: Key, provider: ProviderHealth, now: float) -> ProviderError | None:
+        failure = self._store.failure(key)
+        if failure is not None and now < failure.retry_at:
+            self._counts["negative"] += 1
+            return _repeated(failure.error, failure.retry_at - now)
+        if now < provider.throttled_until:
+            self._counts["negative"] += 1
+            return _throttled(key, provider.throttled_until - now)
+        return None
+
+    @staticmethod
+    def _is_resting(value: Value, provider: ProviderHealth, now: float) -> bool:
+        """Whether it is too early for the next try to renew a value."""
+        return now < max(provider.retry_at, provider.throttled_until, value.failure.retry_at if value.failure else 0.0)
+
+    async def _answers(self, flights: Sequence[Flight]) -> dict[Key, Cached | ProviderError]:
+        """Wait for fetches: to their end, but not long for a provider that failed before when there is a stale value.
+
+        Only waits: whoever is cancelled here takes the fetch from nobody else.
+        """
+        impatient = [flight.future for flight in flights if self._has_substitute(flight.key)]
+        patient = [flight.future for flight in flights if not self._has_substitute(flight.key)]
+        if impatient:
+            await asyncio.wait(impatient, timeout=PATIENCE)
+        if patient:
+            await asyncio.wait(patient)
+        now = self._clock()
+        return {flight.key: self._answer(flight, now) for flight in flights}
+
+    def _has_substitute(self, key: Key) -> bool:
+        value = self._store.value(key)
+        if value is None or value.is_refused:
+            return False
+        return value.failure is not None or self._provider(key.provider).is_suspect
+
+    def _answer(self, flight: Flight, now: float) -> Cached | ProviderError:
+        """What came of a fetch, or the stale value in its place."""
+        outcome = flight.outcome()
+        value = self._store.value(flight.key)
+        if isinstance(outcome, SecretData):
+            is_kept = value is not None and value.data is outcome
+            return Cached(
+                outcome, max(0.0, now - value.fetched_at) if value is not None and is_kept else 0.0, stale=False
+            )
+        if value is not None and not value.is_refused and (outcome is None or outcome.code in TRANSIENT):
+            return self._cached(value, now, stale=True)
+        return outcome or ProviderError(INTERNAL, f"the fetch of {flight.key.path} has been lost")
+
+    def _cached(self, value: Value, now: float, *, stale: bool) -> Cached:
+        self._counts["stale"] += stale
+        return Cached(value.data, max(0.0, now - value.fetched_at), stale)
+
+    def _launch(self, keys: Sequence[Key]) -> list[Flight]:
+        """The fetches of these keys: those under way, and one new call per provider for the others."""
+        flights: list[Flight] = []
+        new: dict[str, list[Flight]] = {}
+        for key in keys:
+            flight = self._flights.get(key)
+            if flight is None:
+                self._counts["misses"] += 1
+                self._serial += 1
+                flight = self._flights[key] = Flight(key, self._serial)
+                new.setdefault(key.provider, []).append(flight)
+            else:
+                self._counts["joined"] += 1
+            flights.append(flight)
+        for name, of_provider in new.items():
+            task = asyncio.get_running_loop().create_task(self._call(name, of_provider))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return flights
+
+    async def _call(self, name: str, flights: Sequence[Flight]) -> None:
+        """One call of a provider, for all of these."""
+        provider = self._provider(name)
+        generation = provider.generation
+        provider.calls += 1
+        self._counts["fetches"] += 1
+        try:
+            outcomes = await self._ask(name, flights)
+            if provider.generation == generation:
+                provider.judge(outcomes, self._clock())
+                outcomes = [self._land(flight.key, outcome) for flight, outcome in zip(flights, outcomes, strict=True)]
+            for flight, outcome in zip(flights, outcomes, strict=True):
+                if not flight.future.done():
+                    flight.future.set_result(outcome)
+        finally:
+            provider.calls -= 1
+            for flight in flights:
+                flight.future.cancel()  # nothing is left waiting, whatever happened
+                if self._flights.get(flight.key) is flight:
+                    del self._flights[flight.key]
+
+    async def _ask(self, name: str, flights: Sequence[Flight]) -> Sequence[SecretData | ProviderError]:
+        try:
+            outcomes = await self._fetch(name, [(flight.key.path, flight.key.version) for flight in flights])
+            if len(outcomes) == len(flights):
+                return outcomes
+            error = ProviderError(INTERNAL, "a defect of the agent: answers have been lost")
+        except ProviderError as failed:
+            error = failed
+        except Exception as defect:  # noqa: BLE001  # those who wait get an answer whatever happens
+            _LOG.error("a defect while fetching from %s: %s", name, where(defect))
+            error = ProviderError(INTERNAL, f"a defect of the agent: {type(defect).__name__}")
+        return [error for _ in flights]
+
+    def _land(self, key: Key, outcome: SecretData | ProviderError) -> SecretData | ProviderError:
+        """Remember what came of a fetch, tell of it, and give it back."""
+        names = {"provider": key.provider, "path": key.path, "pin": key.version or ""}
+        former = self._store.value(key)
+        if isinstance(outcome, SecretData):
+            return self._land_value(key, outcome, former, names)
+        now = self._clock()
+        self._counts["failures"] += 1
+        if outcome.code in _GONE:
+            if self._store.drop(key):
+                self._emit("secret.removed", **names, code=outcome.code)
+            self._store.put_failure(key, Failure(outcome, now + NEGATIVE_SECONDS, self._backoff(has_value=False)))
+            return outcome
+        known = self._store.failure(key)
+        backoff = known.backoff if known is not None else self._backoff(has_value=former is not None)
+        self._store.put_failure(key, Failure(outcome, now + backoff.failed(outcome.retry_after), backoff))
+        if former is not None and outcome.code not in TRANSIENT:
+            former.is_refused = True
+        if former is not None and not former.is_refused and self._expires_at(key, former) <= now:
+            age = round(max(0.0, now - former.fetched_at), 3)
+            self._emit("secret.stale", **names, version=former.data.version, age=age, code=outcome.code)
+        else:
+            self._emit("secret.failed", **names, code=outcome.code)
+        return outcome
+
+    def _land_value(self, key: Key, data: SecretData, former: Value | None, names: Mapping[str, str]) -> SecretData:
+        if former is not None and former.data == data:
+            data = former.data  # the same object: what was made of it stays good
+        if self._ttl(key.provider) > 0:
+            self._store.put(key, Value(key, data, self._clock()))
+        else:
+            self._store.drop(key)
+        self._emit("secret.fetched", **names, version=data.version)
+        if former is not None and not _is_same(former.data, data):
+            self._emit("secret.changed", **names, version=data.version, former=former.data.version)
+        return data
+
+    def _entry(self, key: Key, value: Value, now: float) -> Entry:
+        left = self._expires_at(key, value) - now
+        return Entry(
+            key,
+            value.data.version,
+            len(value.data.content),
+            max(0.0, now - value.fetched_at),
+            left,
+            left <= 0 and (value.failure is not None or self._provider(key.provider).is_suspect),
+            value.failure.error.code if value.failure is not None else "",
+            value.data.created_at,
+        )
+
+    def _expires_at(self, key: Key, value: Value) -> float:
+        return value.fetched_at + self._lifetime(key, value.data)
+
+    def _lifetime(self, key: Key, data: SecretData) -> float:
+        """For how long a secret is fresh. A pin that is the version's own name cannot come to mean another one."""
+        seconds = self._ttl(key.provider)
+        return seconds * PINNED_FACTOR if key.version is not None and key.version == data.version else seconds
+
+    def _backoff(self, *, has_value: bool) -> Backoff:
+        if has_value:
+            return Backoff(_FIRST_RENEWAL, _LAST_RENEWAL, self._random)
+        return Backoff(_FIRST_RETRY, _LAST_RETRY, self._random)
+
+    def _provider(self, name: str) -> ProviderHealth:
+        found = self._providers.get(name)
+        if found is None:
+            found = self._providers[name] = ProviderHealth(self._random)
+        return found
+
+    def _evicted(self, _key: Key) -> None:
+        self._counts["evicted"] += 1
+
+
+def _is_same(one: SecretData, other: SecretData) -> bool:
+    """Whether two hold the same; a new version may hold what the former one did."""
+    return one.is_fields == other.is_fields and one.content == other.content
+
+
+def _repeated(error: ProviderError, seconds: float) -> ProviderError:
+    """A failure once more; `retry_after` is what is left of it, for those who care."""
+    return ProviderError(error.code, error.message, retry_after=seconds if error.retry_after is not None else None)
+
+
+def _throttled(key: Key, seconds: float) -> ProviderError:
+    return ProviderError(
+        THROTTLED, f"provider {key.provider!r} asked to be left alone for {seconds:.3g} s more", retry_after=seconds
+    )

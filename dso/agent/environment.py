@@ -1,0 +1,73 @@
+"""The environment of a plugin: what its SDK's credential chain needs, what `env:` names, and nothing else."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from dso.paths import PRIVATE_VARIABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+# For every plugin: where programs, home and temporary files are, how to speak, and the way to the network.
+_FOR_ALL = (
+    *("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
+)
+
+# By type, names and beginnings of names (`AWS_*`). HashiCorp's client would take VAULT_ADDR and VAULT_TOKEN in place
+# of what dso.yaml leaves out, so it gets none: its settings are dso.yaml's alone.
+_BY_TYPE: dict[str, tuple[str, ...]] = {
+    "aws": ("AWS_*",),
+    "azure": (
+        "AZURE_*",
+        "IDENTITY_ENDPOINT",
+        "IDENTITY_HEADER",
+        "IDENTITY_SERVER_THUMBPRINT",
+        "IMDS_ENDPOINT",
+        "MSI_*",
+    ),
+    "huawei": ("HUAWEICLOUD_SDK_*",),
+}
+
+# The boot loader of a frozen agent set these for itself; a frozen plugin would take our unpacked files for its own.
+_LIBRARY_PATH = "LD_LIBRARY_PATH"
+_ORIGINAL_LIBRARY_PATH = "LD_LIBRARY_PATH_ORIG"
+_NEVER = frozenset({"_MEIPASS2", _ORIGINAL_LIBRARY_PATH, *PRIVATE_VARIABLES})
+_NEVER_BEGINNING = "_PYI"
+
+
+def plugin_environment(
+    provider_type: str, names: Iterable[str] = (), source: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The whole environment for a plugin.
+
+    Args:
+        provider_type: `type` in dso.yaml.
+        names: what `env:` names; of those, what is not set is left out.
+        source: the agent's own environment by default.
+    """
+    own = dict(os.environ if source is None else source)
+    original = own.get(_ORIGINAL_LIBRARY_PATH)
+    if original is not None:
+        own[_LIBRARY_PATH] = original
+    elif any(name.startswith(_NEVER_BEGINNING) for name in own):
+        own.pop(_LIBRARY_PATH, None)
+    wanted = (*_FOR_ALL, *_BY_TYPE.get(provider_type, ()), *names)
+    exact = frozenset(wanted)
+    beginnings = tuple(name[:-1] for name in _BY_TYPE.get(provider_type, ()) if name.endswith("*"))
+    environment = {
+        name: value
+        for name, value in own.items()
+        if (name in exact or (beginnings and name.startswith(beginnings))) and not _is_never_passed(name)
+    }
+    environment.setdefault("PATH", _DEFAULT_PATH)
+    return environment
+
+
+def _is_never_passed(name: str) -> bool:
+    return name in _NEVER or name.startswith(_NEVER_BEGINNING)

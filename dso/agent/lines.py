@@ -1,0 +1,74 @@
+"""A plugin's standard error as lines for a log: none too long, none that misleads a terminal, not too many."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MAX_LINE_BYTES = 4096
+_BURST, _PER_SECOND = 500, 50  # lines
+
+
+class LogLines:
+    """Cuts what a plugin writes into lines and hands them to the log."""
+
+    def __init__(self, log: Callable[[str], None], clock: Callable[[], float]) -> None:
+        self._log = log
+        self._clock = clock
+        self._rest = b""
+        self._is_cut = False  # the rest of the present line is left out
+        self._allowed = float(_BURST)
+        self._refilled = clock()
+        self._left_out = 0
+
+    def feed(self, data: bytes) -> None:
+        """Take more of the output; holds no more than one line in memory."""
+        *lines, rest = data.split(b"\n")
+        for line in lines:
+            self._end_line(line)
+        self._extend(rest)
+
+    def close(self) -> None:
+        """The output has ended."""
+        if self._rest and not self._is_cut:
+            self._end_line(b"")
+        if self._left_out:
+            self._tell_left_out()
+
+    def _end_line(self, end: bytes) -> None:
+        self._extend(end)
+        if not self._is_cut:
+            self._write(self._rest)
+        self._rest, self._is_cut = b"", False
+
+    def _extend(self, more: bytes) -> None:
+        if self._is_cut:
+            return
+        self._rest += more[: MAX_LINE_BYTES + 1]
+        if len(self._rest) > MAX_LINE_BYTES:
+            self._write(self._rest[:MAX_LINE_BYTES], " [cut]")
+            self._rest, self._is_cut = b"", True
+
+    def _write(self, line: bytes, end: str = "") -> None:
+        text = line.decode("utf-8", "replace").rstrip()
+        if not text:
+            return
+        now = self._clock()
+        self._allowed = min(_BURST, self._allowed + (now - self._refilled) * _PER_SECOND)
+        self._refilled = now
+        if self._allowed < 1:
+            self._left_out += 1
+            return
+        self._allowed -= 1
+        if self._left_out:
+            self._tell_left_out()
+        self._log(
+            "".join(one if one.isprintable() else " " if one == "\t" else "\N{REPLACEMENT CHARACTER}" for one in text)
+            + end
+        )
+
+    def _tell_left_out(self) -> None:
+        self._log(f"[{self._left_out} lines left out: more than {_PER_SECOND} a second]")
+        self._left_out = 0

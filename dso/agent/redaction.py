@@ -1,0 +1,52 @@
+"""Keeping a provider's credentials out of what its plugin writes."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from dso.secret import MASK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_SHORTEST = 4  # a shorter credential would mask parts of ordinary words
+_TELLING = re.compile(r"token|secret|pass|key|credential|jwt|pin\b|signature", re.IGNORECASE)
+# What stands beside credentials under `auth:` and is none itself: names, and paths of files that hold them.
+_HARMLESS = re.compile(r"^(method|username|user|role|role_name|mount|mount_point|path)$|_(file|path|dir|url)$")
+_USERINFO = re.compile(r"^[a-z][a-z0-9+.-]*://([^/@\s]+)@", re.IGNORECASE)
+
+
+class Redactor:
+    """Replaces a provider's credentials by a mask."""
+
+    __slots__ = ("_pattern",)
+
+    def __init__(self, settings: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> None:
+        """Credentials are what `auth:` holds, and settings and variables whose names tell that they are."""
+        variables = {name.lower(): value for name, value in (environment or {}).items()}
+        found = {*_credentials(settings, inside=False), *_credentials(variables, inside=False)}
+        longest_first = sorted((text for text in found if len(text) >= _SHORTEST), key=lambda text: (-len(text), text))
+        self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+
+    def __call__(self, text: str) -> str:
+        """The text without credentials."""
+        return self._pattern.sub(MASK, text) if self._pattern else text
+
+
+def _credentials(settings: object, *, inside: bool) -> Iterator[str]:
+    """Every string that is a credential; `inside`: everything is that is not known to be harmless."""
+    if isinstance(settings, dict):
+        for name, value in settings.items():
+            secret = inside or name == "auth" or bool(_TELLING.search(str(name)))
+            yield from _credentials(value, inside=secret and not _HARMLESS.search(str(name)))
+    elif isinstance(settings, list | tuple):
+        for value in settings:
+            yield from _credentials(value, inside=inside)
+    elif isinstance(settings, str):
+        userinfo = _USERINFO.match(settings)
+        if inside:
+            yield settings
+        elif userinfo:
+            yield userinfo[1]
+            yield userinfo[1].partition(":")[2]
