@@ -93,24 +93,29 @@ def parse_document(text: str) -> tuple[Node | None, list[Fault]]:
     import yaml
 
     _refuse_control_characters(text)
-    events: Iterable[Any]
-    if "${" in text or not yaml.__with_libyaml__:
-        try:
-            return _built(yaml.parse(text, Loader=_fast_loader(yaml)))
-        except yaml.YAMLError:
-            events = yaml.parse(text, Loader=_expression_loader(yaml))
-    else:
-        events = yaml.parse(text, Loader=_fast_loader(yaml))
+    fast = yaml.CSafeLoader if yaml.__with_libyaml__ else _expression_loader(yaml)
     try:
-        return _built(events)
-    except yaml.MarkedYAMLError as error:
+        return _built(_events(fast(text)))
+    except yaml.YAMLError as error:
+        if "${" not in text or not yaml.__with_libyaml__:
+            _refuse(text, error)
+    try:
+        return _built(_events(_expression_loader(yaml)(text)))
+    except yaml.YAMLError as error:
         _refuse(text, error)
-    except yaml.YAMLError:
-        raise DocumentError(0, "is no text that YAML can be") from None
 
 
-def _fast_loader(yaml: Any) -> Any:
-    return yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+def _events(loader: Any) -> Iterator[Any]:
+    try:
+        while loader.check_event():
+            yield loader.get_event()
+    except (ValueError, OverflowError):  # of int() and chr(), which PyYAML's scanner does not expect
+        line = loader.get_mark().line + 1
+        raise DocumentError(
+            line, "has a number or an escape that stands for nothing", "write the character itself"
+        ) from None
+    finally:
+        loader.dispose()
 
 
 def _expression_loader(yaml: Any) -> Any:
@@ -191,6 +196,8 @@ class _Builder:
         if getattr(event, "tag", None) is not None:
             self.faults.append(Fault(line, "", "has a tag (a word with !)", "a value that begins with ! needs quotes"))
         if kind == "ScalarEvent":
+            if not event.value.isascii() and any("\ud800" <= character <= "\udfff" for character in event.value):
+                raise DocumentError(line, "has an escape that stands for no character", "write the character itself")
             scalar = Scalar(line, event.value, plain=not event.style)
             self._count_in(scalar)
             self._attach(scalar, event.anchor)
@@ -301,10 +308,10 @@ _PROBLEMS = (
 
 
 def _refuse(text: str, error: Any) -> NoReturn:
-    problem = str(error.problem or "")
-    mark = error.problem_mark or error.context_mark
-    if "end of stream" in problem and error.context_mark is not None:
-        mark = error.context_mark  # where the quote begins
+    problem = str(getattr(error, "problem", None) or "")
+    begin, mark = getattr(error, "context_mark", None), getattr(error, "problem_mark", None)
+    if mark is None or ("end of stream" in problem and begin is not None):
+        mark = begin  # for a quote that is not closed, where it begins
     line = mark.line + 1 if mark is not None else 0
     if mark is not None and "token" in problem and _line_of(text, mark.line)[mark.column : mark.column + 1] == "\t":
         problem = "tab"

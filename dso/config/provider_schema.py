@@ -73,8 +73,8 @@ def _check_aws(values: Values, reader: Reader) -> None:
     _together(values, reader, "access_key_id", "secret_access_key")
     _together(values, reader, "secret_access_key", "access_key_id")
     _together(values, reader, "session_token", "access_key_id", "secret_access_key")
-    _together(values, reader, "external_id", "role_arn")
-    _together(values, reader, "session_name", "role_arn")
+    for key in ("external_id", "session_name", "sts_endpoint_url"):
+        _together(values, reader, key, "role_arn")
     _exclusive(values, reader, "profile", "access_key_id")
 
 
@@ -170,6 +170,8 @@ TYPES: MappingType[str, Section] = {
             "external_id": Key(_SECRET),
             "session_name": Key(_TEXT),
             "endpoint_url": Key(_URL),
+            "sts_endpoint_url": Key(_URL),
+            "tls": Key(Section("`tls` of type aws", {"ca_cert": Key(_FILE)})),
             "access_key_id": Key(_SECRET),
             "secret_access_key": Key(_SECRET),
             "session_token": Key(_SECRET),

@@ -83,6 +83,8 @@ class Reader:
         written = self.written(node, empty=empty)
         if len(written) > _MAX_VALUE:
             raise Unfit(f"is longer than {_MAX_VALUE // 1024} KiB", "no key takes as much; is a quote not closed?")
+        if "\0" in written:
+            raise Unfit("has a NUL character", "no key takes one")
         if "$" not in written:
             return written
         if self.opaque and has_variables(written):
