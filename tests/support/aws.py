@@ -51,10 +51,10 @@ class Moto:
         config = Config(retries={"total_max_attempts": 1})
         return session.create_client(service, region_name=REGION, endpoint_url=self.endpoint, config=config)
 
-    def put(self, name: str, content: str | bytes) -> str:
+    def put(self, name: str, content: str | bytes, keys: tuple[str, str] = ADMIN) -> str:
         """Store a secret, or a new version of it; the version's id."""
         key: dict[str, Any] = {"SecretString": content} if isinstance(content, str) else {"SecretBinary": content}
-        client = self.client()
+        client = self.client(keys=keys)
         try:
             answer = client.create_secret(Name=name, **key)
         except client.exceptions.ResourceExistsException:
