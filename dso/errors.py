@@ -243,6 +243,12 @@ class FileSecretsUnavailableError(DsoError):
     code = 47
 
 
+class AgentSocketError(DsoError):
+    """`dso-agent` cannot listen on its socket: another agent does, or its place cannot be used."""
+
+    code = 48
+
+
 class ComposeFailedError(Exception):
     """Compose refused the stack: its own message and exit code are passed on as they are."""
 

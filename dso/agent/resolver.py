@@ -16,7 +16,7 @@ from dso.protocol import codes
 from dso.protocol.agent import Fault, Resolved, ResolveResponse
 from dso.protocol.fields import WHOLE_VALUE, field_of
 from dso.protocol.provider import ProviderError
-from dso.secret import SecretRef, SecretValue, mac
+from dso.secret import MAX_REFERENCE_BYTES, SecretRef, SecretValue, mac
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -160,11 +160,12 @@ class Resolver:
         known = self._references.get(text)
         if known is not None:
             return known
-        found: SecretRef | Fault
+        if len(text) > MAX_REFERENCE_BYTES:
+            return _fault(codes.INVALID_REQUEST, f"it is longer than {MAX_REFERENCE_BYTES} bytes", text)
         try:
             found = SecretRef.parse(text)
         except ReferenceSyntaxError as error:
-            return _fault(codes.INVALID_REQUEST, error.message, text[:512], hint=error.hint)
+            return _fault(codes.INVALID_REQUEST, error.message, text, hint=error.hint)
         if len(self._references) >= _MAX_REMEMBERED:
             self._references.clear()
         self._references[text] = found

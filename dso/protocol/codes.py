@@ -46,6 +46,7 @@ UNKNOWN_PROVIDER = "unknown_provider"  # a project's entry names a provider the 
 VOLUME_UNAVAILABLE = "volume_unavailable"  # this agent cannot serve file secrets
 TOO_LARGE = "too_large"  # the body exceeds the limit
 UNSUPPORTED = "unsupported"  # no such endpoint or method
+BUSY = "busy"  # as much of this goes on as the agent allows; another try may succeed
 INTERNAL = "internal"  # a defect of the agent
 RELOAD_FAILED = "reload_failed"  # the new configuration is faulty; the former one stays in force
 

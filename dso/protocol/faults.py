@@ -5,6 +5,7 @@ from __future__ import annotations
 from dso.errors import (
     AgentForbiddenError,
     AgentProtocolError,
+    AgentUnavailableError,
     AgentVersionError,
     ConfigError,
     FileSecretsUnavailableError,
@@ -93,6 +94,8 @@ def error_of_request(fault: Fault) -> DsoError:
         return class_of(fault)(f"{fault.reference}: {fault.message}", hint=fault.hint)
     if fault.code == codes.PERMISSION_DENIED and not fault.provider:
         return AgentForbiddenError(fault.message, hint=fault.hint or GROUP_HINT)
+    if fault.code == codes.BUSY:
+        return AgentUnavailableError(fault.message, hint=fault.hint or "try again in a moment")
     if fault.code == codes.UNSUPPORTED:
         return AgentVersionError(f"the agent does not know this request: {fault.message}", hint=VERSION_HINT)
     if fault.code == codes.INVALID_REQUEST:
