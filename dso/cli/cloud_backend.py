@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from dso.delivery.engine import Engine
     from dso.protocol.agent import Resolved
     from dso.protocol.client import AgentClient
-    from dso.protocol.state import SecretInfo, SecretList
+    from dso.protocol.state import SecretInfo, SecretList, VolumeDriverState
     from dso.secret import SecretRef
 
 
@@ -48,10 +48,14 @@ class CloudBackend:
 
     def open(self) -> str:
         """Read the project's dso.yaml and ask the agent who it is and which entries it has."""
-        self._agent = connect(self._mode)
-        self._known = self._agent.secrets()
-        self._project = project_entries(self._mode.config, self._agent, self._known.agent)
-        return f"asked the agent at {self._agent.path}: dso-agent {self._known.agent.version}"
+        self._agent = agent = connect(self._mode)
+        try:
+            self._known = agent.secrets()
+            self._project = project_entries(self._mode.config, agent, self._known.agent)
+        except BaseException:
+            agent.close()
+            raise
+        return f"asked the agent at {agent.path}: dso-agent {self._known.agent.version}"
 
     def complete(self, model: Model, wanted: list[ServiceSecrets]) -> list[ServiceSecrets]:
         """Add what the entries' `mappings` and `targets` say; a project's entries win over the agent's."""
@@ -71,15 +75,16 @@ class CloudBackend:
             FileSecretsUnavailableError: there are files, and they cannot be delivered.
             SecretNotFoundError, SecretForbiddenError, ProviderFailedError, ...: see `dso.protocol.faults`.
         """
-        agent, _ = self._opened
-        if in_files:
-            self._check_driver()
+        agent, known = self._opened
         request = ResolveRequest(
             [str(reference) for reference in requests if reference not in in_files],
             [str(reference) for reference in requests if reference in in_files],
             _sent(self._project.values()),
         )
-        answer = agent.resolve(request)
+        with agent:  # Compose, or the user, may take long after this: no connection is kept meanwhile
+            if in_files:
+                self._check_driver(known.agent.volume_driver)
+            answer = agent.resolve(request)
         if answer.errors:
             raise error_of_references(answer.errors, {str(reference): place for reference, place in requests.items()})
         resolved = {one.reference: one for one in answer.resolved}
@@ -97,19 +102,18 @@ class CloudBackend:
             if service.secrets.files
         }
         if not specs:
-            self._close()
+            self._opened[0].close()
             return
         from dso.system.json_fast import dumps
 
         agent, _ = self._opened
-        driver = agent.put_volumes({volume_name(stack.project, service): spec for service, spec in specs.items()})
+        with agent:
+            driver = agent.put_volumes({volume_name(stack.project, service): spec for service, spec in specs.items()})
         texts = {service: dumps(spec.to_json()) for service, spec in specs.items()}
         volume.ensure_volumes(engine, stack.project, driver, texts)
-        self._close()
 
-    def _check_driver(self) -> None:
+    def _check_driver(self, driver: VolumeDriverState) -> None:
         """Raise unless the Engine may reach the agent's volume driver; whether it does, only itself can tell."""
-        driver = self._opened[1].agent.volume_driver
         if not driver.available:
             raise volume.unavailable(driver.reason or "this agent has no volume driver")
         reason = volume.unreachable_reason(find_target(self._docker_args))
@@ -136,10 +140,6 @@ class CloudBackend:
         assert self._agent is not None  # noqa: S101  # `open` precedes everything else
         assert self._known is not None  # noqa: S101
         return self._agent, self._known
-
-    def _close(self) -> None:
-        """Compose may run for long: the agent's connection is not kept open meanwhile."""
-        self._opened[0].close()
 
 
 def _sent(entries: Collection[SecretInfo]) -> list[SecretEntry]:

@@ -139,7 +139,7 @@ class FakeAgent:
         elif path == "/v1/secrets":
             body = SecretList(self.info, self.entries, self.cached).to_json()
         elif path == "/v1/resolve":
-            body = self._resolve(ResolveRequest.from_json(request.json())).to_json()
+            body = self.resolve(ResolveRequest.from_json(request.json())).to_json()
         elif path == "/v1/volumes":
             self.volumes.update(volumes_from_json(request.json()))
             body = {"driver": self.info.volume_driver.name}
@@ -147,7 +147,8 @@ class FakeAgent:
             return refusal(404, Fault("unsupported", f"there is no {path}"))
         return answer(200, body)
 
-    def _resolve(self, request: ResolveRequest) -> ResolveResponse:
+    def resolve(self, request: ResolveRequest) -> ResolveResponse:
+        """What it answers to a request."""
         resolved, errors = [], []
         for text in (*request.values, *request.checks):
             reference = SecretRef.parse(text)
