@@ -16,26 +16,35 @@ if TYPE_CHECKING:
 _TEMPORARY_SUFFIX = ".tmp"
 
 
-def write_atomic(path: str, data: bytes, mode: int | None = 0o600, *, owner: tuple[int, int] | None = None) -> None:
+def write_atomic(
+    path: str,
+    data: bytes,
+    mode: int | None = 0o600,
+    *,
+    owner: tuple[int, int] | None = None,
+    durable: bool = True,
+) -> None:
     """Replace a file so that whoever looks, at any moment, finds the old content or the new one, whole.
 
     A temporary file in the same directory is written, synchronised to the disk and renamed, then
     the directory is synchronised. A file that appears under the path gets exactly `mode`, whatever
     the umask is (None: 0600 where the file system has modes at all), and `owner` (uid, gid) when
     given. A failure removes the temporary file; the end of the process can leave it behind
-    (`remove_stale_temporaries`).
+    (`remove_stale_temporaries`). Without `durable` nothing is synchronised: whole or not there for every
+    process, but not after a crash of the machine.
 
     Raises:
         OSError: the file could not be written; the former one is untouched.
     """
     temporary = _temporary_name(path)
     try:
-        _write_file(temporary, data, mode, owner)
+        _write_file(temporary, data, mode, owner, durable=durable)
         os.rename(temporary, path)
     except BaseException:
         _unlink_quietly(temporary)
         raise
-    sync_directory(os.path.dirname(path) or ".")
+    if durable:
+        sync_directory(os.path.dirname(path) or ".")
 
 
 def write_new(path: str, data: bytes, mode: int | None = 0o600) -> None:
@@ -71,7 +80,9 @@ def _write_exclusively(path: str, data: bytes, mode: int | None) -> None:
         raise
 
 
-def _write_file(path: str, data: bytes, mode: int | None, owner: tuple[int, int] | None) -> None:
+def _write_file(
+    path: str, data: bytes, mode: int | None, owner: tuple[int, int] | None, *, durable: bool = True
+) -> None:
     """Create a file that must not exist, write it and put it on the disk; a part may be left on failure."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     descriptor = os.open(path, flags, 0o600)
@@ -81,7 +92,8 @@ def _write_file(path: str, data: bytes, mode: int | None, owner: tuple[int, int]
         if owner is not None:
             os.fchown(descriptor, *owner)
         write_all(descriptor, data)
-        os.fsync(descriptor)
+        if durable:
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
