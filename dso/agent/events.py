@@ -21,16 +21,17 @@ if TYPE_CHECKING:
 KEPT_EVENTS = 256  # for a reader that lost its connection and says which was the last it saw
 MAX_WAITING = 256  # events that wait for one reader
 
-# How loud an event is in the log; "" is not logged. What is not here is "info".
+# How loud an event is in the log, unless it says so itself. What is not here is "info".
 _LEVELS = {
     "secret.fetched": "debug",
     "secret.failed": "warning",
     "secret.stale": "warning",
-    "secret.refused": "warning",
-    "provider.failed": "error",
-    "provider.log": "info",
+    "secret.removed": "warning",
+    "access.refused": "warning",
     "reload.failed": "error",
     "volume.failed": "error",
+    "volume.state_damaged": "error",
+    "volume.state_unwritten": "error",
 }
 
 

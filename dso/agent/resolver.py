@@ -16,7 +16,7 @@ from dso.protocol import codes
 from dso.protocol.agent import Fault, Resolved, ResolveResponse
 from dso.protocol.fields import WHOLE_VALUE, field_of
 from dso.protocol.provider import ProviderError
-from dso.secret import MAX_REFERENCE_BYTES, SecretRef, SecretValue, mac
+from dso.secret import ENV_SCHEME, MAX_REFERENCE_BYTES, SecretRef, SecretValue, mac
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -116,6 +116,12 @@ class Resolver:
         return Outcome(
             ResolveResponse(resolved, [faults[text] for text in wanted if text in faults]), sorted(given), refused
         )
+
+    def find(self, name: str, caller: Caller) -> Key | Fault:
+        """Where a name, or a reference, leads a caller."""
+        text = name if "://" in name else f"{ENV_SCHEME}{name}"
+        place = self._place(text, {}, caller)
+        return place if isinstance(place, Fault) else place[1].key
 
     def _resolved(
         self, text: str, reference: SecretRef, key: Key, found: Cached | ProviderError, *, wanted: bool
@@ -291,8 +297,7 @@ def _content(template: Template, values: Mapping[SecretRef, bytes]) -> bytes:
 
 
 def _provider_fault(error: ProviderError, text: str, key: Key) -> Fault:
-    what = f"{key.path} in {key.provider}"
-    return Fault(error.code, f"{what}: {error.message}", reference=text, provider=key.provider)
+    return Fault(error.code, error.message, reference=text, provider=key.provider)
 
 
 def _fault(code: str, message: str, reference: str, *, hint: str = "") -> Fault:

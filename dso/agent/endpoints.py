@@ -1,0 +1,303 @@
+"""What the agent's API does, endpoint by endpoint; docs/agent-api.md says it for callers."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING, Any, Protocol
+
+from dso.agent.logbook import KEPT_LINES
+from dso.agent.metrics import CONTENT_TYPE
+from dso.agent.resolver import UnresolvedError
+from dso.agent.server import Answer, RefusedError
+from dso.agent.volumes import VolumeError
+from dso.errors import ConfigError
+from dso.protocol import agent as messages
+from dso.protocol import codes
+from dso.protocol.provider import ProviderError
+from dso.protocol.state import CachedSecret, SecretList
+from dso.protocol.stream import HEARTBEAT, HEARTBEAT_INTERVAL, LEVELS
+from dso.system.json_fast import dumps
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable, Mapping
+
+    from dso.agent.access import Caller
+    from dso.agent.cache import Cache, Key
+    from dso.agent.events import Events
+    from dso.agent.logbook import Logbook
+    from dso.agent.metrics import Metrics
+    from dso.agent.resolver import Resolver
+    from dso.agent.server import Endpoint, Request
+    from dso.agent.volumedriver import VolumeDriver
+    from dso.config.model import CloudConfig
+    from dso.protocol.agent import VolumeSpec
+    from dso.protocol.state import AgentInfo
+    from dso.protocol.stream import AgentEvent, LogLine
+
+_LINES = "application/x-ndjson"
+_MAX_NAMES = 100  # of secrets in one line of the log
+
+
+class State(Protocol):
+    """What the endpoints need of the agent."""
+
+    config: CloudConfig
+    resolver: Resolver
+    cache: Cache
+    events: Events
+    book: Logbook
+    metrics: Metrics
+
+    @property
+    def driver(self) -> VolumeDriver | None:
+        """The volume driver, once it is there."""
+
+    def info(self) -> AgentInfo:
+        """Which agent this is."""
+
+    def status(self) -> dict[str, Any]:
+        """The answer of /v1/status."""
+
+    async def reload(self) -> Mapping[str, Any]:
+        """Read the configuration again; ConfigError: it is faulty, and the former one in force."""
+
+
+class Endpoints:
+    """One method for each endpoint; `routes` has them by path and method."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self.routes: dict[str, dict[str, Endpoint]] = {
+            messages.HEALTH: {"GET": self.health},
+            messages.RESOLVE: {"POST": self.resolve},
+            messages.STATUS: {"GET": self.status},
+            messages.SECRETS: {"GET": self.secrets},
+            messages.VOLUMES: {"PUT": self.volumes},
+            messages.RELOAD: {"POST": self.reload},
+            messages.EVENTS: {"GET": self.events},
+            messages.LOGS: {"GET": self.logs},
+            messages.METRICS: {"GET": self.metrics},
+        }
+
+    async def health(self, request: Request) -> Answer:
+        """The agent answers; providers may be down all the same."""
+        request.query()
+        return Answer(b'{"status":"ok"}\n')
+
+    async def status(self, request: Request) -> Answer:
+        """How the agent, its providers and its volume driver are."""
+        request.query()
+        return Answer.of(self._state.status())
+
+    async def metrics(self, request: Request) -> Answer:
+        """Numbers for Prometheus."""
+        request.query()
+        return Answer(self._state.metrics.text().encode(), CONTENT_TYPE)
+
+    # Secrets.
+
+    async def resolve(self, request: Request) -> Answer:
+        """References to values."""
+        request.query()
+        wanted = messages.ResolveRequest.from_json(await request.json())
+        state = self._state
+        outcome = await state.resolver.outcome(wanted, request.caller)
+        response = outcome.response
+        state.metrics.count("dso_agent_references_total", "ok", by=len(response.resolved))
+        for fault in response.errors:
+            state.metrics.count("dso_agent_references_total", fault.code)
+        self._note("secrets.read", request.caller, outcome.read)
+        self._note("access.refused", request.caller, outcome.refused)
+        return Answer.of(response.to_json())
+
+    def _note(self, event: str, caller: Caller, names: Iterable[str]) -> None:
+        """Log an access: who, and the names."""
+        found = list(names)
+        if found:
+            more = {"more": len(found) - _MAX_NAMES} if len(found) > _MAX_NAMES else {}
+            self._state.events(event, uid=caller.uid, pid=caller.pid, secrets=found[:_MAX_NAMES], **more)
+
+    async def secrets(self, request: Request) -> Answer:
+        """The entries of dso.yaml and what is in memory, as far as the caller may read them."""
+        request.query()
+        state, caller = self._state, request.caller
+        may_read = state.resolver.access.may_read
+        entries = [entry.info() for entry in state.config.secrets.values() if may_read(caller, entry.name)]
+        cached = [
+            CachedSecret(*entry.key, entry.version, round(entry.age, 3), entry.stale)
+            for entry in state.cache.entries()
+            if self._may_know(caller, entry.key.provider, entry.key.path)
+        ]
+        return Answer.of(SecretList(state.info(), entries, cached).to_json())
+
+    def _may_know(self, caller: Caller, provider: str, path: str) -> bool:
+        """Whether a caller may read a secret under any of its names."""
+        resolver = self._state.resolver
+        return any(resolver.access.may_read(caller, subject) for subject in resolver.lookup.subjects_of(provider, path))
+
+    # Volumes.
+
+    async def volumes(self, request: Request) -> Answer:
+        """Define what volumes hold."""
+        request.query()
+        found = messages.volumes_from_json(await request.json())
+        driver = self._state.driver
+        reason = "the agent is starting" if driver is None else driver.status()["reason"]
+        if driver is None or reason:
+            raise RefusedError(codes.VOLUME_UNAVAILABLE, reason)
+        names = self._checked(found, request.caller)
+        try:
+            await driver.register(found)
+        except VolumeError as error:
+            raise RefusedError(codes.INVALID_REQUEST, str(error)) from None
+        self._state.events(
+            "volumes.defined", uid=request.caller.uid, pid=request.caller.pid, volumes=sorted(found), secrets=names
+        )
+        return Answer.of({"driver": driver.name})
+
+    def _checked(self, volumes: Mapping[str, VolumeSpec], caller: Caller) -> list[str]:
+        """The names of the volumes' secrets, which the caller may read, every one; RefusedError."""
+        names: set[str] = set()
+        faults: list[messages.Fault] = []
+        for spec in volumes.values():
+            try:
+                names.update(self._state.resolver.check_volume_access(spec, caller))
+            except UnresolvedError as error:
+                faults += error.faults
+        self._note("access.refused", caller, [one.reference for one in faults if _is_denial(one)])
+        if len(faults) == 1:
+            raise RefusedError.of(faults[0])
+        if faults:
+            lines = dict.fromkeys(f"{one.reference or one.provider}: {one.message}" for one in faults)
+            raise RefusedError(
+                faults[0].code, "\n  ".join(["files cannot have their secrets:", *lines]), faults[0].hint
+            )
+        return sorted(names)[:_MAX_NAMES]
+
+    # Reloading.
+
+    async def reload(self, request: Request) -> Answer:
+        """Read the configuration again and fetch everything anew, or one secret only."""
+        name = request.query("secret").get("secret")
+        caller = request.caller
+        self._state.events(
+            "reload.asked", uid=caller.uid, pid=caller.pid, **({} if name is None else {"secret": name[:512]})
+        )
+        if name is not None:
+            return await self._reload_one(name, caller)
+        try:
+            configuration = await self._state.reload()
+        except ConfigError as error:
+            raise RefusedError(codes.RELOAD_FAILED, error.message, error.hint) from None
+        return Answer.of({"configuration": dict(configuration), **await self._refresh(None, caller)})
+
+    async def _reload_one(self, name: str, caller: Caller) -> Answer:
+        found = self._state.resolver.find(name, caller)
+        if isinstance(found, messages.Fault):
+            if _is_denial(found):
+                self._note("access.refused", caller, [name])
+            raise RefusedError.of(found)
+        cached = [entry.key for entry in self._state.cache.entries() if entry.key[:2] == found[:2]]
+        result = await self._refresh(list(dict.fromkeys([found, *cached])), caller)
+        return Answer.of({"secret": name, **result})
+
+    async def _refresh(self, keys: list[Key] | None, caller: Caller) -> dict[str, Any]:
+        """Fetch anew; what came of it, as far as the caller may know of the secrets."""
+        outcomes = await self._state.cache.refresh(keys)
+        found = {key: one for key, one in outcomes.items() if self._may_know(caller, key.provider, key.path)}
+        return {
+            "refreshed": sum(not isinstance(one, ProviderError) for one in found.values()),
+            "changed": sorted({f"{key.provider}/{key.path}" for key, one in found.items() if one is True}),
+            "failed": [
+                messages.Fault(
+                    one.code, one.message, reference=f"dso://{key.provider}/{key.path}", provider=key.provider
+                ).to_json()
+                for key, one in found.items()
+                if isinstance(one, ProviderError)
+            ],
+        }
+
+    # What happens.
+
+    async def events(self, request: Request) -> Answer:
+        """Events as they happen."""
+        request.query()
+        last = request.header("Last-Event-ID")
+        after = int(last) if last.isascii() and last.isdigit() and len(last) < 16 else None  # noqa: PLR2004
+        return Answer(content_type="text/event-stream", pieces=self._watch(request.caller, after))
+
+    async def _watch(self, caller: Caller, after: int | None) -> AsyncGenerator[str, None]:
+        events = self._state.events
+        watcher = events.watch(lambda event: self._may_see(caller, event), after=after)
+        try:
+            yield HEARTBEAT + "\n\n"
+            while True:
+                try:
+                    async with asyncio.timeout(HEARTBEAT_INTERVAL):
+                        found = await watcher.next()
+                except TimeoutError:
+                    yield HEARTBEAT + "\n\n"
+                else:
+                    yield "".join(event.to_text() for event in found)
+        finally:
+            events.unwatch(watcher)
+
+    def _may_see(self, caller: Caller, event: AgentEvent) -> bool:
+        """Whether an event is about nothing the caller may not read."""
+        access = self._state.resolver.access
+        if caller.trusted or not access.is_restricted:
+            return True
+        fields = event.fields
+        if event.name.startswith("secret.") and "path" in fields:
+            return self._may_know(caller, str(fields.get("provider")), str(fields["path"]))
+        return event.name.startswith(("provider.", "reload.done", "reload.failed", "agent."))
+
+    async def logs(self, request: Request) -> Answer:
+        """The last lines of the log, and those that follow."""
+        query = request.query("lines", "since", "level", "follow")
+        if not self._state.resolver.access.may_see_log(request.caller):
+            raise RefusedError(
+                codes.PERMISSION_DENIED,
+                "with `access:` in dso.yaml only root may read the log, which names everybody's secrets",
+                "sudo docker dso logs",
+            )
+        level = query.get("level", "debug")
+        if level not in LEVELS:
+            raise RefusedError(codes.INVALID_REQUEST, f"`level` is one of {', '.join(LEVELS)}")
+        if query.get("follow", "0") not in ("0", "1"):
+            raise RefusedError(codes.INVALID_REQUEST, "`follow` is 0 or 1")
+        lines, since = int(_number(query, "lines", KEPT_LINES)), _number(query, "since", 0)
+        if query.get("follow") == "1":
+            return Answer(content_type=_LINES, pieces=self._follow(lines, since, level))
+        recent = self._state.book.recent(lines=lines, since=since, level=level)
+        return Answer("".join(map(_line, recent)).encode(), _LINES)
+
+    async def _follow(self, lines: int, since: float, level: str) -> AsyncGenerator[str, None]:
+        book = self._state.book
+        follower = book.follow(level)
+        try:
+            yield "".join(map(_line, book.recent(lines=lines, since=since, level=level))) or "\n"
+            while True:
+                yield _line(await follower.lines.get())
+        finally:
+            book.unfollow(follower)
+
+
+def _line(line: LogLine) -> str:
+    return dumps(line.to_json()) + "\n"
+
+
+def _is_denial(fault: messages.Fault) -> bool:
+    """Whether `access:` forbids it; the provider's own refusals have its name."""
+    return fault.code == codes.PERMISSION_DENIED and not fault.provider
+
+
+def _number(query: Mapping[str, str], name: str, default: float) -> float:
+    try:
+        number = float(query.get(name, default))
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < 1e12:  # noqa: PLR2004
+        raise RefusedError(codes.INVALID_REQUEST, f"`{name}` is a number, 0 or more")
+    return number
