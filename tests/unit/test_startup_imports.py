@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.process import PYTHON, ROOT, environment, run
+from tests.support.fake_agent import FakeAgent
+from tests.support.process import KEPT_VARIABLES, PYTHON, ROOT, environment, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,9 +73,9 @@ HELP = {
 @pytest.fixture
 def imported_by(tmp_path: Path) -> ImportedBy:
     out = tmp_path / "imported"
-    env = environment(str(tmp_path), {"OUT": str(out)})
 
     def imported(*argv: str, input: str = "") -> set[str]:  # noqa: A002
+        env = environment(str(tmp_path), {"OUT": str(out)})
         run([PYTHON, "-I", "-S", "-c", _RUN, *argv], env=env, input=input)
         return set(out.read_text().split())
 
@@ -95,6 +96,50 @@ def test_help_imports_no_more_than_the_commands(imported_by: ImportedBy) -> None
     imported = imported_by("--help")
     commands = {name for name in imported if name.startswith("dso.cli.")}
     assert imported - commands <= LAUNCHER | PARSER | HELP
+
+
+# A stand-in for `docker` that knows one thing: what `docker compose config` says of a stack.
+_DOCKER = """#!/bin/sh
+echo '{"name": "shop", "services": {"api": {"environment": {"A": "dso://shop/key"}}}}'
+"""
+CLOUD_ONLY = {
+    *["dso.cli.cloud_backend", "dso.cli.project_config", "dso.cli.injection"],
+    *["dso.delivery.volume", "dso.protocol.client", "dso.protocol.agent", "dso.protocol.state"],
+}
+YAML = {"yaml", "dso.config.load", "dso.config.document", "dso.config.schema"}
+SLOW = {"asyncio", "socket", "logging", "dataclasses", "pathlib", "subprocess", "ssl", "tempfile", "http.client"}
+
+
+@pytest.fixture
+def stack(tmp_path: Path, imported_by: ImportedBy, monkeypatch: pytest.MonkeyPatch) -> ImportedBy:
+    """What a command imports in a directory with one reference."""
+    docker = tmp_path / "bin" / "docker"
+    docker.parent.mkdir()
+    docker.write_text(_DOCKER)
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{docker.parent}:{os.environ['PATH']}")
+    imported_by("init")
+    imported_by("secret", "set", "shop/key", input="value")
+    return imported_by
+
+
+def test_local_mode_imports_nothing_of_cloud_mode(stack: ImportedBy) -> None:
+    imported = stack("validate", "--mode=local")
+    assert {"dso.cli.local_backend", "dso.vault.resolver"} <= imported
+    assert not imported & (CLOUD_ONLY | YAML | SLOW)
+
+
+def test_cloud_mode_imports_neither_the_vault_nor_yaml(
+    stack: ImportedBy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeAgent(tmp_path, {"shop/key": b"value"}) as agent:
+        monkeypatch.setattr("tests.support.process.KEPT_VARIABLES", (*KEPT_VARIABLES, "DSO_SOCKET_PATH"))
+        monkeypatch.setenv("DSO_SOCKET_PATH", agent.socket)
+        imported = stack("validate", "--mode=cloud")
+        assert agent.asked() == ["GET /v1/secrets", "POST /v1/resolve"]
+    assert {"dso.cli.cloud_backend", "dso.protocol.client"} <= imported
+    vault = {"dso.vault.store", "dso.vault.unlock", "dso.vault.format", "cryptography"}
+    assert not imported & (vault | YAML | SLOW)
 
 
 def test_an_interpreter_started_bare_lacks_what_the_tests_look_for() -> None:

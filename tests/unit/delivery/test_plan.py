@@ -212,6 +212,13 @@ def test_volume_that_is_not_ours_is_never_written_into(name: str) -> None:
     assert f"docker volume rm {FOREIGN[name]['Name']}" in caught.value.hint
 
 
+def test_volume_of_cloud_mode_is_said_to_be_one() -> None:
+    volume = {**ours("shop_dso_api"), "Driver": "dso"}
+    with pytest.raises(VolumeConflictError, match="driver dso, as in Cloud Mode") as caught:
+        plan(Observed([], None, [volume]), wanted(API))
+    assert "docker dso down" in caught.value.hint
+
+
 def test_volume_of_a_similar_name_does_not_matter() -> None:
     similar = {"Name": "webshop_dso_api", "Driver": "local", "Labels": None, "Options": None}
     start, _ = plan(Observed([], None, [similar]), wanted(API))

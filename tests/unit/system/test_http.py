@@ -137,3 +137,35 @@ def test_quote_leaves_nothing_that_could_end_a_request_line() -> None:
 
     text = "".join(map(chr, range(256))) + "é€"
     assert quote(text) == reference(text, safe="")
+
+
+LINES = {
+    "chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\na\nbc\r\n3\r\n\n\nd\r\n0\r\n\r\n",
+    "length": b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\na\nbc\n\nd",
+    "until closed": b"HTTP/1.1 200 OK\r\n\r\na\nbc\n\nd",
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_lines_are_read_whatever_pieces_they_come_in(name: str) -> None:
+    data = LINES[name]
+    for cut in range(len(data)):
+        stream = reader(data[:cut], data[cut:])
+        _, headers = stream.read_head()
+        assert list(stream.read_lines(headers)) == [b"a", b"bc", b"", b"d"]
+
+
+def test_line_without_an_end_is_refused() -> None:
+    stream = reader(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * (MAX_HEAD + 1))
+    _, headers = stream.read_head()
+    with pytest.raises(WireError, match="line"):
+        list(stream.read_lines(headers))
+
+
+def test_lines_before_a_broken_connection_are_still_yielded() -> None:
+    stream = reader(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\na\n\r\n9\r\nb")
+    _, headers = stream.read_head()
+    lines = stream.read_lines(headers)
+    assert next(lines) == b"a"
+    with pytest.raises(WireError):
+        next(lines)

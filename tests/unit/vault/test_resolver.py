@@ -91,3 +91,21 @@ def test_missing_secrets_come_before_missing_fields():
     vault = FakeVault(a__db=[b'{"user": "ann"}'])
     with pytest.raises(SecretNotFoundError, match="a/nope"):
         resolve(vault, "dso://a/db#usr", "dso://a/nope")
+
+
+def fingerprint(vault, text):
+    reference = SecretRef.parse(text)
+    return LocalResolver(vault, "shop").resolve({reference: "p"})[reference].fingerprint
+
+
+def test_fingerprint_changes_with_the_value_and_only_then():
+    before = fingerprint(FakeVault(a__b=[b"one"]), "dso://a/b")
+    assert fingerprint(FakeVault(a__b=[b"one"]), "dso://a/b") == before
+    assert fingerprint(FakeVault(a__b=[b"two"]), "dso://a/b") != before
+
+
+def test_equal_values_under_two_names_or_two_keys_are_not_seen_to_be_equal():
+    vault = FakeVault(a__b=[b"one"], a__c=[b"one"])
+    other = FakeVault(a__b=[b"one"])
+    other.mac_key = b"x" * 32
+    assert len({fingerprint(vault, "dso://a/b"), fingerprint(vault, "dso://a/c"), fingerprint(other, "dso://a/b")}) == 3
