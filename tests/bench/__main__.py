@@ -12,7 +12,7 @@ import tempfile
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.bench import cases, goals, machine, report
+from tests.bench import cases, cloud, goals, machine, report
 from tests.bench.measure import CommandFailedError, interleave
 from tests.support.engine import Engine, Images
 from tests.support.home import FROZEN
@@ -28,6 +28,7 @@ BUILD = os.path.join(ROOT, ".build", "bench")
 PAGE = os.path.join(ROOT, "docs", "benchmarks.md")
 STARTUP_ROUNDS = 60
 STACK_ROUNDS = 20
+PARTS = ("startup", "stack", "agent")
 
 
 class Options(NamedTuple):
@@ -57,13 +58,13 @@ def _options() -> Options:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rounds", type=int, help="measure everything so many times (a trial: other output)")
     parser.add_argument("--no-default-build", action="store_true", help="leave out the build without tuning")
-    parser.add_argument("--only", choices=("startup", "stack"), help="measure one part (a trial: other output)")
+    parser.add_argument("--only", choices=PARTS, help="measure one part (a trial: other output)")
     given = parser.parse_args()
     trial = given.rounds or given.no_default_build or given.only
     return Options(
         given.rounds,
         not given.no_default_build,
-        [given.only] if given.only else ["startup", "stack"],
+        [given.only] if given.only else list(PARTS),
         os.path.join(BUILD, "trial.md") if trial else PAGE,
     )
 
@@ -85,8 +86,14 @@ def _bench(options: Options, scratch: str) -> int:
         count = options.rounds or STACK_ROUNDS
         rounds.append(f"{count} rounds of the stack")
         series |= {each.key: each for each in _measure_stack(scratch, tools, count)}
+    of_agent = None
+    if "agent" in options.parts:
+        rounds.append("the agent under load for a minute")
+        engine = Engine.of_the_tester()
+        of_agent = cloud.measure(engine, Images().busybox, tools.docker, options.rounds, _tell)
+        series |= {each.key: each for each in of_agent.series}
     date = time.strftime("%Y-%m-%d", time.gmtime())
-    _write(options.output, report.Run(date, ", ".join(rounds), machine.describe(tools), disturbance), series)
+    _write(options.output, report.Run(date, ", ".join(rounds), machine.describe(tools), disturbance), series, of_agent)
     return 0
 
 
@@ -137,11 +144,19 @@ def _progress(what: str, rounds: int) -> Callable[[int], None]:
     return tell
 
 
-def _write(path: str, about: report.Run, series: dict[str, Series]) -> None:
-    results = goals.outcomes(series, goals.GOALS) + goals.up_outcome(series)
+def _tell(what: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r\x1b[Kagent: {what}", end="", file=sys.stderr, flush=True)
+
+
+def _write(path: str, about: report.Run, series: dict[str, Series], of_agent: cloud.Cloud | None) -> None:
+    results = goals.outcomes(series, goals.GOALS) + goals.up_outcome(series) + goals.mount_outcome(series)
     results.append(goals.size_outcome(os.stat(FROZEN).st_size))
+    if of_agent is not None:
+        results += goals.agent_outcomes(of_agent.figures)
     others = goals.outcomes(series, goals.YARDSTICKS)
-    text = report.page(about, results, others, list(series.values()))
+    notes, plugins = (of_agent.notes, of_agent.plugin_rows) if of_agent else ([], [])
+    text = report.page(about, results, others, list(series.values()), notes=notes, plugins=plugins)
     os.makedirs(BUILD, exist_ok=True)
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)

@@ -8,11 +8,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.bench.measure import Estimate, Series, estimate
+from tests.support.memory import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from tests.bench.agent import Load
+
 UP_ALLOWANCE_MS = 150
+MOUNT_ALLOWANCE_MS = 30
+RESOLVE_LIMIT_MS = 3
+GROWTH_LIMIT_MIB = 1  # what a resident memory of tens of MiB varies by itself
+MEMORY_LIMIT_MIB = 60
+AWS_CALLS_LIMIT = 3
 BINARY_LIMIT_MB = 25
 
 
@@ -36,11 +44,24 @@ class Outcome(NamedTuple):
     met: bool | None
 
 
+class AgentFigures(NamedTuple):
+    """What was measured of the agent; None what was not. Times in ms, memory in bytes."""
+
+    resolve: float | None = None
+    load: Load | None = None
+    memory: int | None = None
+    aws_calls: int | None = None
+
+
 GOALS = (
     Ratio("Answer Docker's question for a plugin's metadata", "metadata", "compose-metadata", 1.1),
     Ratio("Read one secret of 100", "get-100", "compose-metadata", 2.2),
     Ratio("Read one secret of 100, through Docker", "docker-get-100", "docker-compose-version", 1.6),
     Ratio("Read one secret of 10,000 instead of 10", "get-10000", "get-10", 1.5),
+    Ratio("50 new references into HashiCorp Vault, 50 ms away, beside one", "vault-50", "vault-1", 5),
+    Ratio(
+        "Resolve 50 references, all cached, beside the least the agent can be asked", "agent-resolve", "agent-health", 3
+    ),
 )
 YARDSTICKS = (
     Ratio("Metadata, beside Docker itself", "metadata", "docker-version"),
@@ -88,6 +109,47 @@ def up_outcome(series: Mapping[str, Series]) -> list[Outcome]:
     ]
 
 
+def mount_outcome(series: Mapping[str, Series]) -> list[Outcome]:
+    """What a volume of the agent's adds to the start of a container."""
+    if "start-dso" not in series:
+        return []
+    ours, plain = series["start-dso"], series["start-plain"]
+    added = estimate(lambda ours, plain: ours - plain, ours, plain)
+    return [
+        Outcome(
+            "Start a container with a cached secret as a file",
+            _timed(ours),
+            _timed(plain),
+            _milliseconds(added),
+            f"at most +{MOUNT_ALLOWANCE_MS} ms",
+            added.value <= MOUNT_ALLOWANCE_MS,
+        )
+    ]
+
+
+def agent_outcomes(figures: AgentFigures) -> list[Outcome]:
+    """What the agent is held against beside ratios."""
+    batch = "`POST /v1/resolve` (50 references)"
+    found = []
+    if figures.resolve is not None:
+        what = "Resolve 50 references, all cached"
+        found.append(limit_outcome(what, batch, figures.resolve, RESOLVE_LIMIT_MS, "ms"))
+    if figures.load is not None:
+        load = figures.load
+        what = f"{load.clients} clients at once for {load.seconds:.0f} s, {load.requests:,} requests: errors"
+        found.append(limit_outcome(what, batch, load.errors, 0, ""))
+        what = "The agent's growth meanwhile, after the first seconds"
+        text = f"{load.growth / MIB:+.1f} MiB, from {load.memory_before / MIB:.1f} MiB"
+        found.append(limit_outcome(what, "", max(load.growth, 0) / MIB, GROWTH_LIMIT_MIB, "MiB", figure=text))
+    if figures.memory is not None:
+        what = "Memory of the agent's two processes after 1,000 secrets"
+        found.append(limit_outcome(what, "`dso-agent`", figures.memory / MIB, MEMORY_LIMIT_MIB, "MiB"))
+    if figures.aws_calls is not None:
+        what = "API calls for 50 new references into AWS"
+        found.append(limit_outcome(what, "`dso-provider-aws`", figures.aws_calls, AWS_CALLS_LIMIT, ""))
+    return found
+
+
 def size_outcome(size: int) -> Outcome:
     """The binary's size in bytes against its limit."""
     megabytes = size / 1e6
@@ -99,6 +161,22 @@ def size_outcome(size: int) -> Outcome:
         f"at most {BINARY_LIMIT_MB} MB",
         megabytes <= BINARY_LIMIT_MB,
     )
+
+
+def limit_outcome(what: str, measured: str, value: float, limit: float, unit: str, *, figure: str = "") -> Outcome:
+    """A figure that may be at most so much, in a unit of its own; `figure` is its text where more is to be said."""
+    return Outcome(
+        what,
+        measured,
+        "",
+        figure or f"{_plain(value)} {unit}".strip(),
+        f"at most {_plain(limit)} {unit}".strip() if limit else "none",
+        value <= limit,
+    )
+
+
+def _plain(value: float) -> str:
+    return f"{value:.0f}" if value == int(value) else f"{value:.1f}"
 
 
 def _timed(series: Series) -> str:

@@ -27,8 +27,14 @@ figure would lie in 95 of 100 repetitions of the run. Compare ratios, not millis
 too. Each docker-dso is the frozen binary, each vault is opened with its key file.
 """
 
+_PLUGINS = """\
+One process of this kind runs for each provider of dso.yaml; it is two, since the binary's boot loader stays, and both
+are counted. "Ready" is from the start of the program to its answer to the agent's first message.
+"""
+
 _DETAILS = """\
-"Half of the runs" are the quartiles. Processor time is that of the command and its children, not the Engine's.
+"Half of the runs" are the quartiles. Processor time is that of the command and its children, not the Engine's; requests
+to the agent have none of their own.
 """
 
 _REPEAT = """\
@@ -38,7 +44,7 @@ _REPEAT = """\
 $ make bench
 ```
 
-installs what is missing as `make test` does, and writes this page anew. It takes a few minutes. Leave the machine alone
+installs what is missing as `make test` does, and writes this page anew. It takes some minutes. Leave the machine alone
 meanwhile: commands that are compared take turns in a random order, so that a disturbance meets all of them, but on a
 busy machine short commands lose more than long ones. `make bench OPTIONS="--rounds 5 --no-default-build"` is a quick
 look that writes to .build/bench only.
@@ -59,8 +65,11 @@ def page(
     goals: Sequence[Outcome],
     others: Sequence[Outcome],
     series: Sequence[Series],
+    *,
+    notes: Sequence[str] = (),
+    plugins: Sequence[Sequence[str]] = (),
 ) -> str:
-    """The whole page, in Markdown."""
+    """The whole page, in Markdown; `notes` are figures without a goal, `plugins` a table's rows, its head first."""
     parts = [
         _HEAD.format(date=run.date, rounds=run.rounds),
         "## Goals\n",
@@ -71,6 +80,10 @@ def page(
     if others:
         rows = [(each.what, each.measured, each.yardstick, each.figure) for each in others]
         parts += ["## For comparison\n", _table(("", "DSO", "Yardstick", "DSO / yardstick"), rows)]
+    if notes:
+        parts += ["## The agent under load\n", "".join(f"- {note}\n" for note in notes)]
+    if plugins:
+        parts += ["## What each provider costs\n", _table(plugins[0], plugins[1:]), _PLUGINS]
     parts += ["## Every measurement\n", _series_table(series), _DETAILS]
     parts += ["## The machine\n", _table(("", ""), list(run.machine.items())), _quiet_note(run.disturbance), _REPEAT]
     return "\n".join(part for part in parts if part)
@@ -98,7 +111,7 @@ def _series_table(series: Sequence[Series]) -> str:
                 f"{each.typical:.1f}",
                 f"{low:.1f} to {high:.1f}",
                 f"{min(each.wall):.1f}",
-                f"{each.typical_cpu:.1f}",
+                f"{each.typical_cpu:.1f}" if each.cpu else "",
             )
         )
     return _table(("Command", "Median, ms", "Half of the runs, ms", "Fastest, ms", "Processor time, ms"), rows)
