@@ -115,6 +115,7 @@ REFUSALS: dict[str, tuple[Fault, type[DsoError]]] = {
     "endpoint": (Fault("unsupported", "there is no /v1/resolve"), AgentVersionError),
     "body": (Fault("invalid_request", "the body has an unknown field"), AgentProtocolError),
     "size": (Fault("too_large", "more than 1 MiB"), AgentProtocolError),
+    "busy": (Fault("busy", "1000 connections"), AgentUnavailableError),
     "defect": (Fault("internal", "see the log"), AgentProtocolError),
     "unknown": (Fault("brand_new_code", "?"), AgentProtocolError),
     "driver": (Fault("volume_unavailable", "not root"), FileSecretsUnavailableError),
