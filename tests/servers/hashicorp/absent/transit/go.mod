@@ -1,0 +1,5 @@
+module github.com/hashicorp/go-kms-wrapping/wrappers/transit/v2
+
+go 1.20
+
+require github.com/hashicorp/go-kms-wrapping/wrappers/aead/v2 v2.0.7-1
