@@ -1,7 +1,7 @@
 # DSO: build, check, test. `make help` lists the targets.
 
 PYTHON := .venv/bin/python
-BINARIES := dist/bin/docker-dso
+BINARIES := $(addprefix dist/bin/,docker-dso dso-agent dso-provider-vault dso-provider-aws)
 
 # What the binaries are made from; another than the last build's makes `make binaries` build again.
 SOURCES := VERSION build/requirements.txt $(wildcard build/specs/*.* build/specs/hooks/*.py) \
@@ -26,7 +26,7 @@ binaries: $(BINARIES) ## Freeze the binaries into dist/bin
 
 # What PyInstaller does stays in .build. It compresses nothing (see build/specs/common.py), and starts afresh,
 # since it would not notice a change of its hooks. The binary is replaced at one go: another may be running.
-FREEZE = PYINSTALLER_CONFIG_DIR=.build/pyinstaller PYINSTALLER_ZLIB_COMPRESSION_LEVEL=0 PYTHONDONTWRITEBYTECODE=1 \
+FREEZE = PYINSTALLER_CONFIG_DIR=.build/pyinstaller/$* PYINSTALLER_ZLIB_COMPRESSION_LEVEL=0 PYTHONDONTWRITEBYTECODE=1 \
          PYTHONHASHSEED=0 $(PYTHON) -m PyInstaller --noconfirm --log-level WARN
 
 dist/bin/%: build/specs/%.spec .venv/.ready $(SOURCES)
@@ -53,7 +53,7 @@ engine: ## Install and start what is missing of Docker Engine and Compose, and l
 ON_ENGINE = build/machine/engine.sh run sh -c 'build/machine/images.sh && exec "$$@"' run
 
 # `make test TESTS=tests/unit OPTIONS=-x` runs a part, with options of pytest.
-TESTS := tests/unit tests/cli tests/integration
+TESTS := tests/unit tests/contract tests/cli tests/integration
 .PHONY: test
 test: $(BINARIES) ## Run all tests; installs and starts a Docker Engine where none answers
 	build/machine/test-tools.sh

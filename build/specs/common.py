@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from PyInstaller.building.api import EXE, PYZ
 from PyInstaller.building.build_main import Analysis
@@ -17,15 +18,19 @@ from PyInstaller.compat import PY3_BASE_MODULES
 from PyInstaller.config import CONF
 from PyInstaller.depend.bindepend import get_imports, get_python_library_path
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
 Toc = list[tuple[str, str, str]]  # PyInstaller's: name in the binary, path here, type
 
 ROOT = os.path.dirname(os.path.dirname(CONF["specpath"]))
 
 # The boot loader runs these itself, in this order, before PyInstaller's own modules.
 EARLY_MODULES = ("dso.version", "dso.entry.metadata", "dso.entry.lazy", "dso.entry.early")
+EARLY_DAEMON_MODULES = ("dso.entry.lazy", "dso.entry.early_daemon")
 
 # What the interpreter needs to come up, before anything can be read from the archive: its codecs.
-# Others are never looked up, since all text is UTF-8 whatever the locale says (OPTIONS). What
+# Other text is UTF-8 whatever the locale says (OPTIONS); what else is looked up a spec must name. What
 # PyInstaller puts here besides is frozen into libpython, or comes from the archive as well.
 BASE_MODULES = ("encodings", "encodings.aliases", "encodings.ascii", "encodings.latin_1", "encodings.utf_8")
 
@@ -35,30 +40,46 @@ LINKED = ("libz.so.1",)
 OPTIONS = [("X utf8=1", None, "OPTION")]
 
 
-def freeze(name: str, script: str, excludes: list[str]) -> EXE:
+def freeze(
+    name: str,
+    script: str,
+    excludes: list[str],
+    *,
+    daemon: bool = False,
+    codecs: Sequence[str] = (),
+    data: Mapping[str, str] | None = None,
+) -> EXE:
     """Build the one-file binary NAME from a launcher of dso/entry.
 
     Args:
         name: of the binary, in PyInstaller's --distpath.
         script: path of the launcher, relative to the source tree.
         excludes: modules to leave out although something imports them.
+        daemon: it starts once: shared libraries are the bundled ones, unpacked at the start, and not
+            the machine's. Nothing that is unpacked is needed once it runs (see dso/entry/lazy.py).
+        codecs: further ones that are looked up by name, as modules of `encodings`.
+        data: files for `dso.entry.lazy.Archive.read`, as name -> path.
     """
     PY3_BASE_MODULES.clear()  # see BASE_MODULES
     analysis = Analysis(
         [os.path.join(ROOT, script)],
         pathex=[ROOT],
+        hiddenimports=list(codecs),
         hookspath=[os.path.join(CONF["specpath"], "hooks")],
         excludes=excludes,
     )
     libraries, extensions = _split([entry for entry in analysis.binaries if entry[0] not in LINKED], "EXTENSION")
     pyz = PYZ(analysis.pure)
     pyz.dependencies, bootstrap_extensions = _split(pyz.dependencies, "EXTENSION")
+    eager = [entry for entry in libraries if entry[2] == "BINARY"] if daemon else _eager(libraries)
     return EXE(
-        _early_modules(),
+        _early_modules(EARLY_DAEMON_MODULES if daemon else EARLY_MODULES),
         pyz,
         [entry for entry in analysis.scripts if not entry[0].startswith("pyi_rth_")],
-        _eager(libraries) + _base_library(),
-        _lazy(libraries, extensions + bootstrap_extensions),
+        eager,
+        _base_library(codecs),
+        _lazy([entry for entry in libraries if entry not in eager], extensions + bootstrap_extensions),
+        [(f"data/{name}", path, "PKG") for name, path in (data or {}).items()],
         OPTIONS,
         name=name,
         cdict={},  # nothing is compressed
@@ -72,8 +93,14 @@ def _split(toc: Toc, kind: str) -> tuple[Toc, Toc]:
     return [entry for entry in toc if entry[2] != kind], [entry for entry in toc if entry[2] == kind]
 
 
-def _early_modules() -> Toc:
-    return [(name, _compiled(name), "PYMODULE") for name in EARLY_MODULES]
+def work_directory() -> str:
+    """Where a spec may put files that it makes."""
+    os.makedirs(CONF["workpath"], exist_ok=True)
+    return str(CONF["workpath"])
+
+
+def _early_modules(names: Sequence[str]) -> Toc:
+    return [(name, _compiled(name), "PYMODULE") for name in names]
 
 
 def _compiled(name: str) -> str:
@@ -82,9 +109,10 @@ def _compiled(name: str) -> str:
     return path
 
 
-def _base_library() -> Toc:
+def _base_library(codecs: Sequence[str]) -> Toc:
+    """Codecs are found beside their package and nowhere else; what they import comes from the archive."""
     path = os.path.join(CONF["workpath"], "base_library.zip")
-    modules = [(name, import_module(name).__file__, "PYMODULE") for name in BASE_MODULES]
+    modules = [(name, import_module(name).__file__, "PYMODULE") for name in (*BASE_MODULES, *codecs)]
     create_base_library_zip(path, modules)
     return [(os.path.basename(path), path, "DATA")]
 
@@ -97,9 +125,8 @@ def _eager(libraries: Toc) -> Toc:
 
 
 def _lazy(libraries: Toc, extensions: Toc) -> Toc:
-    """All else, stripped, under the names `dso.entry.lazy` reads; a type the boot loader leaves alone."""
-    eager = {entry[0] for entry in _eager(libraries)}
-    others = [entry for entry in libraries if entry[2] == "BINARY" and entry[0] not in eager]
+    """The rest of them, stripped, under the names `dso.entry.lazy` reads; a type the boot loader leaves alone."""
+    others = [entry for entry in libraries if entry[2] == "BINARY"]
     files = [("library/" + os.path.basename(name), path) for name, path, _ in others]
     files += [("extension/" + _module_name(name), path) for name, path, _ in extensions]
     return [(name, process_collected_binary(path, name, use_strip=True), "PKG") for name, path in sorted(set(files))]

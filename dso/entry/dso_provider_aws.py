@@ -2,8 +2,15 @@
 
 import sys
 
-from dso.providers.aws import AwsProvider
-from dso.providers.process import main
+from dso.entry.daemon import packed_data, survive_an_upgrade
 
 if __name__ == "__main__":
+    survive_an_upgrade()
+    from dso.providers.aws import AwsProvider
+    from dso.providers.aws_data import use_packed
+    from dso.providers.process import main
+
+    data = packed_data()
+    if data is not None:
+        use_packed(data)
     main(AwsProvider, sys.argv)

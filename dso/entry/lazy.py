@@ -10,6 +10,9 @@ The libraries they need are stored beside them as `library/FILE`. The machine ne
 its own; if not, or if it forbids running code from anonymous memory, the files are unpacked into
 the boot loader's directory after all.
 
+`data/NAME` are files that a program reads itself (`Archive.read`): a daemon must not depend on a
+directory in /tmp, which the machine may clear up after some days.
+
 Imports only what the interpreter holds from the start (see `dso.entry.early`).
 """
 
@@ -32,6 +35,7 @@ _LAZY_TYPE = b"a"
 
 EXTENSION = "extension/"
 LIBRARY = "library/"
+DATA = "data/"
 
 
 class Archive:
@@ -64,6 +68,19 @@ class Archive:
                 left -= sent
         finally:
             posix.close(source)
+
+    def read(self, name: str) -> bytes:
+        """The content of `data/NAME`."""
+        offset, length = self.entries()[DATA + name]
+        source = posix.open(self._executable, posix.O_RDONLY | posix.O_CLOEXEC)
+        try:
+            return posix.pread(source, length, offset)
+        finally:
+            posix.close(source)
+
+    def data_names(self) -> list[str]:
+        """Every NAME that `read` knows."""
+        return [name.removeprefix(DATA) for name in self.entries() if name.startswith(DATA)]
 
 
 def _read_table(executable: int) -> dict[str, tuple[int, int]]:

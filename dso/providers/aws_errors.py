@@ -95,7 +95,7 @@ def translate(error: Exception, place: Place, wanted: Request | None) -> Provide
     """An exception of botocore in our words. `wanted` is the secret, None if it is not about a single one."""
     if isinstance(error, boto.ClientError):
         return _refused(error, place, wanted)
-    kind = type(error).__name__
+    kind = _kind(error)
     if isinstance(error, _NO_CREDENTIALS):
         code = codes.UNAUTHENTICATED
         text = (
@@ -187,6 +187,13 @@ def shown(wanted: Request | None) -> str:
         return "secrets"
     version = f" version {ascii(wanted.version)[1:-1]}" if wanted.version else ""
     return ascii(wanted.path)[1:-1] + version
+
+
+def _kind(error: Exception) -> str:
+    """The class of an error, and of the one it stands for: botocore wraps whatever happens on the way in its own."""
+    inner = getattr(error, "kwargs", {}).get("error")
+    name = type(error).__name__
+    return f"{name}: {type(inner).__name__}" if isinstance(inner, BaseException) else name
 
 
 def _one_line(error: Exception) -> str:

@@ -13,6 +13,7 @@ from botocore.session import Session
 
 from dso.protocol.codes import INVALID_CONFIG
 from dso.protocol.provider import ProviderError
+from dso.providers.aws_data import prepare as use_data
 from dso.providers.options import Options
 from dso.version import VERSION
 
@@ -114,6 +115,7 @@ def make_session(name: str, settings: Settings, timeout: float) -> Session:
         ProviderError: these cannot be read, or name no region or no such profile.
     """
     session = Session(profile=settings.profile)
+    use_data(session)
     try:
         session.get_scoped_config()
         region = settings.region or session.get_config_variable("region")
