@@ -20,11 +20,12 @@ from dso.protocol.stream import LEVELS, LogLine
 from dso.system.systemd import logs_to_journal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
 KEPT_LINES = 2000
 MAX_LINE = 8192
 MAX_FOLLOWERS_LAG = 1000  # lines a follower may be behind before it misses some
+_MAX_REDACTORS = 256
 
 _RANK = {level: rank for rank, level in enumerate(LEVELS)}
 _PRIORITY = {"debug": "<7>", "info": "<6>", "warning": "<4>", "error": "<3>"}  # sd-daemon(3)
@@ -72,9 +73,9 @@ class Logbook:
         self._minimum = _RANK.get(level, 1)
         self._form = form
 
-    def redact_with(self, redactors: Iterable[Callable[[str], str]]) -> None:
-        """What takes credentials out of lines, from now on."""
-        self._redactors = tuple(redactors)
+    def redact(self, redactor: Callable[[str], str]) -> None:
+        """Have one more function take credentials out of lines, from now on and for good."""
+        self._redactors = (*self._redactors[-_MAX_REDACTORS:], redactor)
 
     def logs(self, level: str) -> bool:
         """Whether lines of a level are logged."""
@@ -97,11 +98,11 @@ class Logbook:
         self.write("error", message, fields)
 
     def write(self, level: str, message: str, fields: Mapping[str, Any] | None = None) -> None:
-        """One line; fields follow the message as `name=value`, or are members of their own in JSON."""
+        """One line; fields follow the message as `name=value` (empty ones are left out), or are members of their own in JSON."""
         rank = _RANK[level]
         if rank < self._minimum:
             return
-        text = message + "".join(f" {name}={_shown(value)}" for name, value in (fields or {}).items())
+        text = message + "".join(f" {name}={_shown(value)}" for name, value in (fields or {}).items() if value != "")
         line = LogLine(self._clock(), level, self._cleaned(text))
         self._lines.append(line)
         for follower in self._followers:

@@ -20,6 +20,7 @@ from dso.protocol import codes
 from dso.protocol.agent import MAX_REQUEST_BYTES, Fault
 from dso.protocol.reading import MessageError
 from dso.system.json_fast import loads
+from dso.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -199,7 +200,7 @@ class Server:
         else:
             if answer.pieces is not None:
                 return await self._stream(raw, connection, answer, answer.pieces)
-            response = web.Response(body=answer.body, headers={hdrs.CONTENT_TYPE: answer.content_type})
+            response = web.Response(body=answer.body, headers=_headers(answer))
         await self._write(raw, response, connection)
         return response
 
@@ -279,8 +280,7 @@ class Server:
         self, raw: web.BaseRequest, connection: Connection, answer: Answer, pieces: AsyncGenerator[str, None]
     ) -> web.StreamResponse:
         """Send pieces as they come, until the client goes or the agent ends."""
-        headers = {hdrs.CONTENT_TYPE: answer.content_type, hdrs.CACHE_CONTROL: "no-store"}
-        response = web.StreamResponse(headers=headers)
+        response = web.StreamResponse(headers={**_headers(answer), hdrs.CACHE_CONTROL: "no-store"})
         uid = connection.peer.uid
         if sum(self._streams.values()) >= MAX_STREAMS or self._streams.get(uid, 0) >= MAX_STREAMS_OF_A_USER:
             refused = RefusedError(codes.BUSY, "too many watch this agent already", "end some of those, or try later")
@@ -311,6 +311,10 @@ class Server:
 _DEFECT_HINT = "`docker dso logs` says where; please report it"
 
 
+def _headers(answer: Answer) -> dict[str, str]:
+    return {hdrs.CONTENT_TYPE: answer.content_type, hdrs.SERVER: f"dso-agent/{VERSION}"}
+
+
 def _too_large() -> RefusedError:
     return RefusedError(codes.TOO_LARGE, f"a body has at most {MAX_REQUEST_BYTES} bytes")
 
@@ -323,4 +327,4 @@ def _malformed(_status: int) -> web.Response:
 
 def _fault_response(fault: Fault, status: int) -> web.Response:
     answer = Answer.of({"error": fault.to_json()})
-    return web.Response(status=status, body=answer.body, headers={hdrs.CONTENT_TYPE: answer.content_type})
+    return web.Response(status=status, body=answer.body, headers=_headers(answer))

@@ -1,0 +1,46 @@
+"""`dso-agent --check`: does every provider work with this configuration?"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from dso.agent.events import Events
+from dso.agent.logbook import take_over_logging
+from dso.agent.providers import Providers
+from dso.agent.redaction import Redactor
+from dso.protocol.agent import Fault
+from dso.protocol.faults import class_of
+from dso.protocol.provider import ProviderError
+
+if TYPE_CHECKING:
+    from dso.agent.logbook import Logbook
+    from dso.config.model import CloudConfig
+
+
+async def check(config: CloudConfig, plugin_dir: str, book: Logbook) -> int:
+    """Reach every provider, print a line for each, and return the exit code: that of the first failure, or 0."""
+    for provider in config.providers.values():
+        book.redact(Redactor(provider.settings.reveal()))
+    take_over_logging(book, asyncio.get_running_loop())
+    print(f"{config.path}: {len(config.providers)} providers, {len(config.secrets)} secrets")
+    providers = Providers(config.providers, plugin_dir, emit=Events(book), announce=lambda _line: None)
+    await providers.start()
+    try:
+        outcomes = await asyncio.gather(*(_outcome(providers, name) for name in config.providers))
+    finally:
+        await providers.close()
+    code = 0
+    for (name, provider), error in zip(config.providers.items(), outcomes, strict=True):
+        print(f"{name} ({provider.type}): " + ("ok" if error is None else f"{error.message} [{error.code}]"))
+        if error is not None and not code:
+            code = class_of(Fault(error.code, error.message)).code
+    return code
+
+
+async def _outcome(providers: Providers, name: str) -> ProviderError | None:
+    try:
+        await providers.check(name)
+    except ProviderError as error:
+        return error
+    return None
