@@ -1,0 +1,177 @@
+"""What goes wrong with a HashiCorp Vault, as errors of the provider protocol: what happened, and what to do.
+
+Nothing that Vault says itself is repeated: an answer may hold anything.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING
+
+from urllib3 import exceptions
+
+from dso.protocol.codes import INVALID_CONFIG, INVALID_REQUEST, THROTTLED, UNAUTHENTICATED, UNAVAILABLE
+from dso.protocol.provider import ProviderError
+
+if TYPE_CHECKING:
+    from dso.providers.hashicorp_config import HashicorpConfig
+    from dso.providers.hashicorp_http import Answer
+
+# HTTP statuses that mean something of their own here; see the API's page "HTTP status codes".
+BAD_REQUEST = 400
+FORBIDDEN = 403
+NOT_FOUND_STATUS = 404
+NOT_ALLOWED = 405
+BEHIND = 412  # a performance standby has not heard yet of what we refer to
+TOO_MANY = 429
+DISASTER_SECONDARY = 472
+PERFORMANCE_STANDBY = 473
+SERVER_ERROR = 500
+UNINITIALIZED = 501
+SEALED = 503
+_BUSY = {307, BEHIND, TOO_MANY, DISASTER_SECONDARY, PERFORMANCE_STANDBY}  # besides server errors
+
+_TRUST_IS_MISSING = {2, 18, 19, 20, 21}  # X509_V_ERR_*: no issuer found, or a self-signed certificate
+_EXPIRED = {9, 10}
+
+
+def status_fault(config: HashicorpConfig, answer: Answer, what: str) -> ProviderError:
+    """The error for an answer that is neither a success, nor a refusal, nor "not there".
+
+    Args:
+        config: of the provider.
+        answer: what came.
+        what: what was asked for ("prod/db", "the login").
+    """
+    if answer.status >= SERVER_ERROR or answer.status in (
+        TOO_MANY,
+        BEHIND,
+        DISASTER_SECONDARY,
+        PERFORMANCE_STANDBY,
+        307,
+    ):
+        return _busy_fault(config, answer, what)
+    if answer.status == BAD_REQUEST and b"HTTP request to an HTTPS server" in answer.body:
+        return ProviderError(INVALID_CONFIG, f"{config.label} speaks HTTPS; `address` begins with http:")
+    if answer.json() is None:
+        message = f"what answers at {config.address} (status {answer.status}) is no HashiCorp Vault"
+        return ProviderError(INVALID_CONFIG, f"{message}; check `address` of provider {config.name}")
+    if answer.status == NOT_ALLOWED:
+        message = f"{what}: nothing can be read there from {config.label}; check that `mount` is a KV secrets engine"
+        return ProviderError(INVALID_CONFIG, message)
+    return ProviderError(
+        INVALID_REQUEST, f"{what}: {config.label} does not accept the request (status {answer.status})"
+    )
+
+
+def _busy_fault(config: HashicorpConfig, answer: Answer, what: str) -> ProviderError:
+    """The error for an answer that may be another one later."""
+    label, status = config.label, answer.status
+    if status == TOO_MANY:
+        message = f"{what}: {label} limits its requests (429); ask less often, or raise its rate limit quota"
+        return ProviderError(THROTTLED, message, retry_after=_retry_after(answer))
+    if status == SEALED and "sealed" in answer.errors():
+        return ProviderError(UNAVAILABLE, sealed_message(config))
+    if status == UNINITIALIZED or "not initialized" in answer.errors():
+        return ProviderError(UNAVAILABLE, f"{label} at {config.address} is not initialized; run: vault operator init")
+    if status < SERVER_ERROR:
+        message = f"{what}: the node at {config.address} does not serve it now (status {status})"
+        return ProviderError(UNAVAILABLE, f"{message}; `address` had better be that of the active node")
+    message = f"{what}: {label} at {config.address} answers with status {status}; see its log"
+    return ProviderError(UNAVAILABLE, message, retry_after=_retry_after(answer))
+
+
+def sealed_message(config: HashicorpConfig) -> str:
+    """What to tell of a sealed server."""
+    return f"{config.label} at {config.address} is sealed; unseal it: vault operator unseal"
+
+
+def timeout_fault(config: HashicorpConfig, seconds: float) -> ProviderError:
+    """The deadline is over."""
+    message = f"{config.label} at {config.address} did not answer within {seconds:.3g} s"
+    return ProviderError(UNAVAILABLE, f"{message}; see whether it is overloaded, or raise `timeout`")
+
+
+def certificate_file_fault(config: HashicorpConfig, key: str, path: str, error: Exception) -> ProviderError:
+    """A PEM file of `tls:` cannot be used."""
+    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
+        reason = error.strerror or "cannot be read"
+    elif isinstance(error, ssl.SSLError):
+        reason = "no certificate in PEM, or one that does not fit its key"
+    else:
+        reason = "its key is encrypted, which only a person could open"
+    return ProviderError(INVALID_CONFIG, f"provider {config.name}: {key} ({path}): {reason}")
+
+
+def connection_fault(config: HashicorpConfig, error: exceptions.HTTPError, seconds: float) -> ProviderError:
+    """No answer came."""
+    where = f"{config.label} at {config.address}"
+    refused = isinstance(error, exceptions.NewConnectionError) and isinstance(error.__cause__, ConnectionRefusedError)
+    cause = error.original_error if isinstance(error, exceptions.ProxyError) else error
+    nested = _nested(cause, ssl.SSLError)
+    if nested is not None:
+        return _tls_fault(config, nested)
+    if isinstance(error, exceptions.ProxyError):
+        fault = "cannot be reached through the environment's proxy; check HTTP_PROXY, HTTPS_PROXY and NO_PROXY"
+    elif isinstance(error, exceptions.NameResolutionError):
+        fault = "cannot be reached, its name has no address; check `address` and the name server"
+    elif isinstance(error, exceptions.NewConnectionError):
+        fault = f"{'refuses the connection' if refused else 'cannot be reached'}; check `address`, and that it runs"
+    elif isinstance(error, exceptions.TimeoutError):
+        return timeout_fault(config, seconds)
+    else:
+        fault = "closed the connection without an answer; see its log"
+    return ProviderError(UNAVAILABLE, f"{where} {fault}")
+
+
+def _tls_fault(config: HashicorpConfig, cause: ssl.SSLError) -> ProviderError:
+    where = f"{config.label} at {config.address}"
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        if cause.verify_code in _EXPIRED:
+            message = f"{where}: its certificate is not valid at this time ({cause.verify_message})"
+            return ProviderError(UNAVAILABLE, f"{message}; renew it, or set the clock")
+        if cause.verify_code in _TRUST_IS_MISSING:
+            message = f"{where}: its certificate is not trusted ({cause.verify_message}); give its CA as tls.ca_cert"
+        else:
+            message = f"{where}: its certificate does not fit ({cause.verify_message})"
+            message += "; use its name in `address`, or set tls.server_name"
+        return ProviderError(INVALID_CONFIG, message)
+    reason = cause.reason or ""
+    if reason == "WRONG_VERSION_NUMBER":
+        return ProviderError(INVALID_CONFIG, f"{where} does not speak TLS; `address` may have to begin with http:")
+    if "CERTIFICATE_REQUIRED" in reason or "HANDSHAKE_FAILURE" in reason:
+        message = f"{where} wants a client certificate; set tls.client_cert and tls.client_key"
+        return ProviderError(INVALID_CONFIG, message)
+    if "ALERT" in reason and ("CERTIFICATE" in reason or "UNKNOWN_CA" in reason):
+        return ProviderError(INVALID_CONFIG, f"{where} does not accept the certificate of tls.client_cert ({reason})")
+    return ProviderError(UNAVAILABLE, f"{where}: no TLS connection ({reason or 'it was cut off'}); see its log")
+
+
+def _nested(error: BaseException, kind: type[ssl.SSLError]) -> ssl.SSLError | None:
+    """An exception of the kind inside another one, which urllib3 keeps among the arguments or as the cause."""
+    for inner in (*error.args, error.__cause__, error.__context__):
+        if isinstance(inner, kind):
+            return inner
+        if isinstance(inner, BaseException) and inner is not error:
+            found = _nested(inner, kind)
+            if found is not None:
+                return found
+    return None
+
+
+def _retry_after(answer: Answer) -> float | None:
+    text = answer.headers.get("Retry-After") or ""
+    return float(text) if text.isascii() and text.isdigit() and len(text) < 6 else None  # noqa: PLR2004
+
+
+def login_fault(config: HashicorpConfig, answer: Answer) -> ProviderError:
+    """A login that was not granted."""
+    auth = config.auth
+    where = f"auth/{auth.mount}"
+    if answer.status in (BAD_REQUEST, FORBIDDEN) and answer.json() is not None:
+        message = f"{config.label} refuses the login by {auth.method}"
+        message += f"; check the credentials under `auth`, and that the method is enabled at {where}"
+        return ProviderError(UNAUTHENTICATED, message)
+    if answer.status == NOT_FOUND_STATUS and answer.json() is not None:
+        return ProviderError(INVALID_CONFIG, f"{config.label} has no auth method at {where}; check auth.mount")
+    return status_fault(config, answer, "the login")
