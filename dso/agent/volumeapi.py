@@ -103,7 +103,7 @@ def _handler(path: str, call: Call, emit: Emit) -> Callable[[web.Request], Await
         except VolumeError as error:
             if path.endswith(("Mount", "Unmount", "Remove")):
                 emit("volume.failed", volume=str(body.get("Name", ""))[:255], message=str(error))
-            return _answer({"Err": str(error)}, 500)
+            return _answer({"Err": str(error)})
         except web.HTTPException as error:
             return _answer({"Err": error.reason}, error.status)
         except Exception as error:  # noqa: BLE001  # the Engine gets an answer whatever happens

@@ -69,6 +69,13 @@ class PrivateEngine:
             self._process.wait(60)
             self._process = None
 
+    def kill(self) -> None:
+        """End the Engine with SIGKILL; its containers go on until the next start."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(60)
+            self._process = None
+
     def restart(self) -> None:
         """Stop and start it."""
         self.stop()
