@@ -118,10 +118,12 @@ class _Session:
         if call.method == "shutdown":
             self._answer({"id": call.id, "result": {}})
             return False
-        if call.method == "initialize":
-            self._run(call)  # what follows it has to wait for it anyway
-        else:
+        if call.method in self._methods and self._provider is not None:
             self._workers.submit(self._run, call)
+        else:
+            # What follows `initialize` has to wait for it anyway. Refusals are told at once, even when all
+            # workers are busy: by one the agent knows that we live.
+            self._run(call)
         return True
 
     def close(self) -> None:
