@@ -57,6 +57,7 @@ TESTS := tests/unit tests/contract tests/cli tests/integration
 .PHONY: test
 test: $(BINARIES) ## Run all tests; installs and starts a Docker Engine where none answers
 	build/machine/test-tools.sh
+	build/machine/backends.sh >/dev/null
 	$(ON_ENGINE) $(PYTHON) -m pytest -n 2 $(OPTIONS) $(TESTS)
 
 .PHONY: demo

@@ -30,6 +30,8 @@ from dso.providers.hashicorp_kv import (
     denied,
     location,
     missing,
+    no_access,
+    no_mount,
     plain_location,
     read_secret,
     wrong_engine,

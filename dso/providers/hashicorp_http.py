@@ -15,7 +15,7 @@ from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, InsecureRequestWarning
 from urllib3.util import Timeout, make_headers, parse_url
 
 from dso.protocol.codes import INVALID_CONFIG, INVALID_REQUEST
@@ -201,6 +201,7 @@ class Transport:
             settings["ssl_context"] = _context(config)
             if config.tls.skip_verify:
                 settings |= {"cert_reqs": "CERT_NONE", "assert_hostname": False}
+                urllib3.disable_warnings(InsecureRequestWarning)  # one for each request; ours is given once
             elif config.tls.server_name is not None:
                 settings["assert_hostname"] = config.tls.server_name
             if config.tls.server_name is not None:

@@ -86,6 +86,10 @@ class Backend(ABC):
     def put(self, path: str, content: bytes, kind: str) -> str:
         """Store a secret, or a new version of it; what the plugin is to call the version."""
 
+    def kept(self, path: str, content: bytes, kind: str) -> bytes:
+        """What the backend itself has made of a secret that was stored: most keep it as it is."""
+        return content
+
 
 def assert_same(found: SecretData | ProviderError, content: bytes, kind: str) -> None:
     """A secret must be what was stored."""
@@ -186,7 +190,7 @@ class ProviderContract:
                 name = f"{path}/{kind}-{number}"
                 version = backend.put(name, content, kind)
                 found = plugin.get(name)
-                assert_same(found, content, kind)
+                assert_same(found, backend.kept(name, content, kind), kind)
                 assert found.version == version
 
     def test_a_value_of_the_largest_size_arrives(self, plugin: Plugin, backend: Backend, path: str, kind: str) -> None:
