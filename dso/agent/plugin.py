@@ -102,6 +102,7 @@ class Plugin:
         self._error: ProviderError | None = None
         self._retry_at = 0.0
         self._starts = 0
+        self._failed_starts = 0
         self._told = Initialized(PROTOCOL_VERSION, "", "", 0)
         self._process: PluginProcess | None = None
         self._strikes = _Strikes()
@@ -204,6 +205,9 @@ class Plugin:
             except Exception as defect:  # noqa: BLE001  # it is to be kept running whatever happens
                 _LOG.error("provider %s: a defect while starting its plugin: %s", self.config.name, where(defect))
                 error = ProviderError(UNAVAILABLE, f"a defect of the agent: {type(defect).__name__}")
+                if self._process is not None:
+                    self._process.kill(error)
+            self._failed_starts += self._state == STARTING or error.code in _LOOK_AGAIN
             delay = self._backoff.failed(error.retry_after)
             self._retry_at = time.monotonic() + delay
             self._look_again.clear()
@@ -270,6 +274,7 @@ class Plugin:
     async def _usable(self, deadline: float) -> PluginProcess:
         """The process, once it can be asked; waits for a start that is under way or due before the deadline."""
         may_look_again = True
+        failed_before = self._failed_starts
         while True:
             process, error = self._process, self._error
             if self._state == RUNNING and process is not None and process.is_usable:
@@ -282,11 +287,10 @@ class Plugin:
                     self._look_again.set()
                 elif error.code not in _WORTH_WAITING or self._retry_at > deadline:
                     raise self._failed(error)
-            before = self._state
             if not await self._change(deadline):
                 raise self._named(_slow_start(self.config.timeout))
-            if before == STARTING and self._state == WAITING and self._error is not None:
-                raise self._failed(self._error)
+            if self._failed_starts > failed_before and self._state == WAITING and self._error is not None:
+                raise self._failed(self._error)  # one start is waited for, not a row of them
 
     async def _change(self, deadline: float) -> bool:
         """Wait for a change of state; False when the deadline came first."""

@@ -89,8 +89,7 @@ class PluginProcess:
         try:
             await process._connect()
         except BaseException as error:
-            process._signal(signal.SIGKILL)
-            program.wait()
+            process._discard()
             if isinstance(error, OSError):
                 raise _not_started(path, error) from None
             raise
@@ -148,13 +147,16 @@ class PluginProcess:
             self._fault = self._fault or fault
             self._calls.fail(self._fault)
         self._is_stopping = True
-        if self._input is not None:
-            self._input.abort()  # what it has not read by now, it will not
+        self._end_input()
         for number in (signal.SIGTERM, signal.SIGKILL):
             if await self._has_ended(_STOP / 2):
                 return
             self._signal(number)
         await self._has_ended(_STOP)
+
+    def _end_input(self) -> None:
+        if self._input is not None and not self._input.is_closing():
+            self._input.abort()  # `close` would wait until it has read all
 
     async def gone(self) -> None:
         """Wait until it has ended."""
@@ -173,6 +175,17 @@ class PluginProcess:
         self._input, _ = await loop.connect_write_pipe(lambda: _Input(self._input_lost), program.stdin)
         self._notice_exit()
         self._watching = loop.create_task(self._watch(output, errors))
+
+    def _discard(self) -> None:
+        """Give up a program whose pipes could not be connected, or not be waited for."""
+        self._signal(signal.SIGKILL)
+        self._program.wait()
+        for transport in self._outputs:
+            transport.close()
+        self._end_input()
+        for pipe in (self._program.stdin, self._program.stdout, self._program.stderr):
+            if pipe is not None:
+                pipe.close()
 
     def _notice_exit(self) -> None:
         """Have `_exited` set when the program has ended, while its entry in the process table is still there."""
@@ -217,8 +230,9 @@ class PluginProcess:
                 task.cancel()
             await asyncio.wait([reading, logging])
             self._lines.close()
-            for transport in (*self._outputs, *([self._input] if self._input else [])):
+            for transport in self._outputs:
                 transport.close()
+            self._end_input()
             fault = self._fault or _crashed("was ended")
             self._calls.fail(fault)
             self.ended.set_result(fault)
