@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Self
 
+    from dso.system.http import LineStream
+
 OLDEST_API = (1, 41)  # Engine 20.10
 FIRST_API = "1.44"  # Engine 25 knows it, and later Engines accept nothing older
 TIMEOUT = 120.0  # seconds without a byte; a dead volume plugin alone stalls the Engine for 15
@@ -108,6 +110,27 @@ class Engine:
     def get_json(self, path: str, query: Mapping[str, str] | None = None) -> Any:
         """The JSON that a GET answers with."""
         return _decode(self.request("GET", path, query).body)
+
+    def events(self, filters: Mapping[str, Sequence[str]]) -> LineStream:
+        """What happens from now on (SystemEvents), one JSON object a line; it ends when this client is closed.
+
+        Raises:
+            EngineUnreachableError, EngineError, ...: as for `request`.
+        """
+        self.version()  # agrees on a version of the API
+        reader = self._connect()
+        assert self._socket is not None  # noqa: S101  # _connect made it
+        target = f"/v{self._used_version}/events?filters={quote(_encode(filters).decode())}"
+        self.requests += 1
+        try:
+            send_request(self._socket, "GET", target, None, "")
+            status, headers = reader.read_head()
+        except (OSError, WireError) as error:
+            raise self._lost(error) from error
+        if status >= _FIRST_ERROR:
+            self._disconnect()
+            raise EngineError(f"the Docker Engine refused GET /events: status {status}")
+        return reader.stream(headers)
 
     def _exchange(self, method: str, target: str, body: bytes | None, content_type: str) -> Response:
         reader = self._connect()

@@ -75,7 +75,8 @@ class Resolved(NamedTuple):
 
     `value` is None for a `check`. `size` is the value's in bytes; `fingerprint` a keyed MAC of it, equal
     as long as the value is; `age` in seconds since the provider gave it; `stale` when it should be
-    newer but the provider cannot be reached.
+    newer but the provider cannot be reached. `fields` are the names of the secret's fields, if it is a
+    JSON object; only for a `check` whose field is `value`.
     """
 
     reference: str
@@ -85,6 +86,7 @@ class Resolved(NamedTuple):
     version: str
     age: float
     stale: bool
+    fields: Sequence[str] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """One element of `resolved`."""
@@ -97,6 +99,8 @@ class Resolved(NamedTuple):
                 from binascii import b2a_base64
 
                 found["value_base64"] = b2a_base64(raw, newline=False).decode()
+        if self.fields is not None:
+            found["fields"] = list(self.fields)
         return {
             **found,
             "size": self.size,
@@ -126,6 +130,7 @@ class Resolved(NamedTuple):
                 str(found.get("version", "")),
                 float(found.get("age", 0)),
                 bool(found.get("stale", False)),
+                read_texts(found["fields"], "fields") if "fields" in found else None,
             )
         except (KeyError, TypeError, ValueError):
             raise MessageError("an element of `resolved` lacks a field or has one of a wrong type") from None

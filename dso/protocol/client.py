@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from dso.protocol.agent import ResolveRequest, ResolveResponse, VolumeSpec
     from dso.protocol.state import AgentInfo
+    from dso.system.http import LineStream
 
     Message = TypeVar("Message")
 
@@ -122,12 +123,9 @@ class AgentClient:
 
         The connection is used up by that. `timeout`: seconds without a line after which it counts as broken.
         """
-        self._send("GET", target, None)
         try:
-            status, headers = self._reader.read_head()
-            if status >= _FIRST_ERROR:
-                raise self._refusal(status, b"\n".join(self._reader.read_lines(headers)))
-            assert self._socket is not None  # noqa: S101  # _send connected it
+            headers = self._begin(target)
+            assert self._socket is not None  # noqa: S101  # _begin connected it
             self._socket.settimeout(timeout)
             for line in self._reader.read_lines(headers):
                 yield line.decode("utf-8", "replace").rstrip("\r")
@@ -135,6 +133,25 @@ class AgentClient:
             raise self._lost(error) from error
         finally:
             self.close()
+
+    def follow(self, target: str, headers: Mapping[str, str] | None = None) -> LineStream:
+        """The same for who waits for several connections at once; it ends when this client is closed.
+
+        Raises:
+            AgentUnavailableError, AgentForbiddenError, ...: as for requests.
+        """
+        try:
+            return self._reader.stream(self._begin(target, headers))
+        except (OSError, WireError) as error:
+            raise self._lost(error) from error
+
+    def _begin(self, target: str, headers: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Ask for an answer that goes on; its headers. OSError, WireError, or the refusal."""
+        self._send("GET", target, None, headers)
+        status, answered = self._reader.read_head()
+        if status >= _FIRST_ERROR:
+            raise self._refusal(status, b"\n".join(self._reader.read_lines(answered)))
+        return answered
 
     def _request(self, method: str, target: str, document: object = None) -> Any:
         """Send one request; the JSON it is answered with.
@@ -162,13 +179,13 @@ class AgentClient:
         except (ValueError, RecursionError):
             raise self._garbage("its answer is not JSON") from None
 
-    def _send(self, method: str, target: str, body: bytes | None) -> None:
+    def _send(self, method: str, target: str, body: bytes | None, headers: Mapping[str, str] | None = None) -> None:
         if self._socket is None:
             self._socket = _connected(self.path)
             self._reader = Reader(self._socket)
         self.requests += 1
         try:
-            send_request(self._socket, method, target, body, "application/json", host="dso")
+            send_request(self._socket, method, target, body, "application/json", host="dso", headers=headers)
         except TimeoutError as error:
             raise self._lost(error) from error
         except OSError:

@@ -57,6 +57,27 @@ def is_object(value: SecretValue) -> bool:
     return _members(value) is not None
 
 
+def field_names(value: SecretValue) -> tuple[str, ...] | None:
+    """The names of a value's fields, in their order; None if it is no JSON object."""
+    members = _members(value)
+    return None if members is None else tuple(members)
+
+
+def fields_of(value: SecretValue, *, name: str) -> dict[str, SecretValue | None] | None:
+    """All fields of a value as `field_of` yields each, None for one that is null; None if it is no JSON object.
+
+    Raises:
+        SecretFieldError: a field has no form in UTF-8.
+    """
+    members = _members(value)
+    if members is None:
+        return None
+    return {
+        field: None if member is None else SecretValue(_text_of(member, field, name))
+        for field, member in members.items()
+    }
+
+
 def _members(value: SecretValue) -> dict[str, object] | None:
     """The JSON object that the value is, or None. A plain value is told apart without parsing."""
     raw = value.reveal()

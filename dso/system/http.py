@@ -9,13 +9,14 @@ from __future__ import annotations
 TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without importing typing at start-up
 if TYPE_CHECKING:
     from _socket import socket as Socket  # noqa: N812  # the class, under a name that cannot be mistaken for the module
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 MAX_HEAD = 64 * 1024
 _NO_BODY_STATUSES = (204, 304)
 _UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 _CHUNK = 256 * 1024
 _MAX_CHUNK = 64 * 1024 * 1024
+_LINE_END = b"\r\n"
 
 
 class WireError(Exception):
@@ -48,9 +49,16 @@ def quote(text: str) -> str:
 
 
 def send_request(
-    connection: Socket, method: str, target: str, body: bytes | None, content_type: str, *, host: str = "docker"
+    connection: Socket,
+    method: str,
+    target: str,
+    body: bytes | None,
+    content_type: str,
+    *,
+    host: str = "docker",
+    headers: Mapping[str, str] | None = None,
 ) -> None:
-    """Send one request; OSError when the connection breaks.
+    """Send one request, with further headers; OSError when the connection breaks.
 
     A server may answer and close before it has read a large body: the caller then still tries to
     read the answer.
@@ -60,6 +68,7 @@ def send_request(
         head += f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
     elif method in ("POST", "PUT"):
         head += "Content-Length: 0\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
     connection.sendall(head.encode("ascii") + b"\r\n")
     rest = memoryview(body or b"")
     while rest:
@@ -117,6 +126,11 @@ class Reader:
                 raise WireError("a line of the answer is too large")
         if pending:
             yield pending
+
+    def stream(self, headers: dict[str, str]) -> LineStream:
+        """The same for who waits for several connections at once; the connection is used up by that."""
+        rest, self._buffer = self._buffer, bytearray()
+        return LineStream(self._connection, headers, rest)
 
     def _chunks(self) -> Iterator[bytes]:
         while size := _number(self._take_until(b"\r\n").split(b";")[0].decode("latin-1"), 16, _MAX_CHUNK):
@@ -189,6 +203,67 @@ class Reader:
         data = self._connection.recv(_CHUNK)
         self._buffer += data
         return bool(data)
+
+
+class LineStream:
+    """The lines of an answer that goes on, as their bytes come; its `fileno` is for `select.poll`."""
+
+    __slots__ = ("_chunked", "_connection", "_data", "_left", "_over", "_pending")
+
+    def __init__(self, connection: Socket, headers: dict[str, str], data: bytearray) -> None:
+        """`data` is what has been received behind the headers."""
+        self._connection = connection
+        self._chunked = headers.get("transfer-encoding", "").lower() == "chunked"
+        self._data = data
+        self._left = 0  # bytes of the chunk that are still to come, with the line end behind it
+        self._pending = b""
+        self._over = False
+
+    def fileno(self) -> int:
+        """The connection's descriptor."""
+        return self._connection.fileno()
+
+    def receive(self) -> bool:
+        """Take what has come; call it when there is something to read. False when nothing more will come.
+
+        Raises:
+            OSError: the connection broke.
+        """
+        data = self._connection.recv(_CHUNK)
+        self._data += data
+        return bool(data)
+
+    def lines(self) -> list[bytes]:
+        """The lines that are whole by now, each without its end; it waits for nothing. WireError."""
+        *lines, self._pending = (self._pending + self._decoded()).split(b"\n")
+        if len(self._pending) > MAX_HEAD:
+            raise WireError("a line of the answer is too large")
+        return lines
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the answer has come to its end, by what `lines` has seen."""
+        return self._over
+
+    def _decoded(self) -> bytes:
+        if not self._chunked:
+            data = bytes(self._data)
+            self._data.clear()
+            return data
+        text = b""
+        while not self._over:
+            piece = bytes(self._data[: self._left])
+            del self._data[: len(piece)]
+            text += piece[: max(self._left - len(_LINE_END), 0)]
+            self._left -= len(piece)
+            end = self._data.find(_LINE_END)
+            if self._left or end < 0:
+                break
+            size = _number(self._data[:end].split(b";")[0].decode("latin-1"), 16, _MAX_CHUNK)
+            del self._data[: end + len(_LINE_END)]
+            self._over = size == 0
+            self._left = size + len(_LINE_END)
+        return text
 
 
 def _number(text: str, base: int, limit: int) -> int:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dso.errors import SecretFieldError
 from dso.protocol.agent import API_VERSION, Fault, Resolved, ResolveRequest, ResolveResponse, volumes_from_json
 from dso.protocol.codes import NOT_FOUND, UNKNOWN_FIELD
-from dso.protocol.fields import field_of
+from dso.protocol.fields import field_names, field_of
 from dso.protocol.state import AgentInfo, AgentStatus, CachedSecret, ProviderInfo, SecretInfo, SecretList
 from dso.protocol.state import VolumeDriverState as Driver
 from dso.secret import SecretRef, SecretValue
@@ -170,7 +170,10 @@ class FakeAgent:
         fingerprint = hashlib.blake2b(value.reveal(), key=b"agent", digest_size=16).hexdigest()
         age = self.ages.get(reference.path)
         shown = value if wants_value else None
-        return Resolved(str(reference), shown, len(value), fingerprint, "1", age or 0.5, stale=age is not None)
+        asks_for_names = not wants_value and reference.field == "value"
+        names = field_names(SecretValue(self.values[reference.path])) if asks_for_names else None
+        stale = age is not None
+        return Resolved(str(reference), shown, len(value), fingerprint, "1", age or 0.5, stale=stale, fields=names)
 
 
 def answer(status: int, body: object) -> bytes:
