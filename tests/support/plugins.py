@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,12 @@ class PluginDir:
     def install(self, plugin: str, provider_type: str | None = None) -> str:
         """Put one of tests/support/bad_plugins there; its type is its name with `-` for `_`."""
         path = f"{self.path}/dso-provider-{provider_type or plugin.replace('_', '-')}"
-        shutil.copyfile(os.path.join(SOURCES, f"{plugin}.py"), path)
+        with (
+            open(os.path.join(SOURCES, f"{plugin}.py"), encoding="utf-8") as source,
+            open(path, "w", encoding="utf-8") as file,
+        ):
+            source.readline()
+            file.write(f"#!{sys.executable}\n{source.read()}")  # `env python3` may be a script with a mind of its own
         os.chmod(path, 0o755)
         return path
 

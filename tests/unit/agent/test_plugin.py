@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import os
 from typing import TYPE_CHECKING, Any
@@ -24,10 +23,10 @@ from dso.protocol.codes import (
     THROTTLED,
 )
 from dso.protocol.provider import MAX_MESSAGE_BYTES, ProviderError, SecretData
+from tests.support.loop import in_loop, until
 from tests.support.plugins import IMPATIENT, PluginDir, Running, running
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
     from pathlib import Path
 
 HANG = 0.7  # seconds, the timeout of a provider that is to run into it
@@ -36,26 +35,6 @@ HANG = 0.7  # seconds, the timeout of a provider that is to run into it
 @pytest.fixture
 def plugins(tmp_path: Path) -> PluginDir:
     return PluginDir(str(tmp_path / "plugins"))
-
-
-def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Run a test in an event loop of its own."""
-
-    @functools.wraps(test)
-    def run(**arguments: Any) -> None:
-        asyncio.run(test(**arguments))
-
-    return run
-
-
-async def until(check: Callable[[], Any], what: str) -> Any:
-    """Wait for something without stopping the loop."""
-    for _ in range(1500):
-        found = check()
-        if found:
-            return found
-        await asyncio.sleep(0.02)
-    raise AssertionError(f"{what}: did not happen")
 
 
 def exists(pid: int) -> bool:

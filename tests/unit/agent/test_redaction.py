@@ -1,0 +1,51 @@
+"""What counts as a credential, and is masked."""
+
+from __future__ import annotations
+
+import pytest
+
+from dso.agent.redaction import Redactor
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"auth": {"method": "token", "token": "canary-1"}},
+        {"auth": {"method": "approle", "role_id": "canary-1", "secret_id": "canary-1"}},
+        {"auth": {"password": "canary-1"}},
+        {"auth": ["canary-1"]},
+        {"client_secret": "canary-1"},
+        {"access_key": "canary-1"},
+        {"deep": [{"session_token": "canary-1"}]},
+        {"address": "https://user:canary-1@host/"},
+    ],
+)
+def test_credentials_are_masked(settings: dict[str, object]) -> None:
+    assert "canary" not in Redactor(settings)("before canary-1, canary-1 after")
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"auth": {"method": "userpass", "username": "deploy"}}, "userpass deploy"),
+        ({"auth": {"token_file": "/etc/dso/token"}}, "/etc/dso/token"),
+        ({"address": "https://host:8200", "mount": "secret"}, "https://host:8200 secret"),
+        ({"auth": {"pin": "123"}}, "123456"),
+        ({}, "anything"),
+    ],
+)
+def test_what_is_no_credential_can_be_read(settings: dict[str, object], word: str) -> None:
+    assert Redactor(settings)(word) == word
+
+
+def test_variables_count_by_their_names() -> None:
+    redact = Redactor({}, {"AWS_SECRET_ACCESS_KEY": "canary-1", "HTTPS_PROXY": "http://u:canary-2@p", "HOME": "/root"})
+    assert redact("canary-1 canary-2 /root") == "******** ******** /root"
+
+
+def test_longer_one_is_masked_whole() -> None:
+    assert Redactor({"token": "abcd", "password": "abcd-efgh"})("abcd-efgh abcd") == "******** ********"
+
+
+def test_special_characters_are_themselves() -> None:
+    assert Redactor({"token": "a.c+[d"})("a.c+[d abc") == "******** abc"
