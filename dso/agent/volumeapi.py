@@ -115,6 +115,11 @@ def _handler(path: str, call: Call, emit: Emit) -> Callable[[web.Request], Await
 
 
 def _name(body: Body) -> str:
+    if not body:
+        # Engine 26.1 does so after a connection that broke: what it sends is read already (pkg/plugins/client.go).
+        raise VolumeError(
+            "the Engine repeated a request without its content, since dso-agent ended meanwhile: try again"
+        )
     return read_text(body.get("Name"), "Name")
 
 

@@ -60,6 +60,10 @@ class Content:
         """The volume is gone."""
         self._faults.pop(name, None)
 
+    def state(self, name: str) -> str:
+        """Why there is nothing for a volume yet."""
+        return _told(self._faults[name]) if name in self._faults else "the providers did not answer"
+
     async def fetch(self, name: str, spec_of: Callable[[], VolumeSpec], until: float) -> Files:
         """What the volume is to hold, as `spec_of()` says at the end; tried until the loop's clock says `until`.
 
@@ -85,9 +89,8 @@ class Content:
         except TimeoutError:
             if not limit.expired():
                 raise
-            why = _told(self._faults[name]) if name in self._faults else "the providers did not answer"
             waited = f"tried for {self._timing.patience:.0f} s"
-            raise VolumeError(f"volume {name} cannot be filled: {why} ({waited})") from None
+            raise VolumeError(f"volume {name} cannot be filled: {self.state(name)} ({waited})") from None
 
     def _note(self, name: str, faults: Sequence[Fault]) -> None:
         """Return if it makes sense to try again."""

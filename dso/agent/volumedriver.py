@@ -78,6 +78,8 @@ class VolumeDriver:
         self._turns = _Locks()  # one mount of a volume after the other
         self._locks = _Locks()  # one change of a volume after the other, held briefly
         self._defining = asyncio.Lock()
+        self._is_ending = False
+        self._fetching: set[asyncio.Future[Files]] = set()
         self._sweeper: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Future[Any]] = set()
 
@@ -110,6 +112,12 @@ class VolumeDriver:
             return
         await self._adopt()
         self._sweeper = asyncio.create_task(self._sweep_for_ever())
+
+    def give_up(self) -> None:
+        """Tell those who wait for a provider that nobody will go on: we are about to end."""
+        self._is_ending = True
+        for fetching in self._fetching:
+            fetching.cancel()
 
     async def close(self) -> None:
         """Finish what is under way; what containers use stays mounted."""
@@ -200,7 +208,7 @@ class VolumeDriver:
         self._spec(name)
         until = asyncio.get_running_loop().time() + self._timing.patience
         async with self._turns.of(name):
-            files = await self._content.fetch(name, lambda: self._spec(name), until)
+            files = await self._fetched(name, until)
             filling = asyncio.ensure_future(self._fill(name, id_, engine, files))
             try:
                 return await asyncio.shield(filling)
@@ -247,6 +255,20 @@ class VolumeDriver:
 
     def _held(self, name: str) -> dict[str, Hold]:
         return self._state.holds.get(name, {})
+
+    async def _fetched(self, name: str, until: float) -> Files:
+        fetching = asyncio.ensure_future(self._content.fetch(name, lambda: self._spec(name), until))
+        self._fetching.add(fetching)
+        try:
+            if self._is_ending:
+                fetching.cancel()
+            return await fetching
+        except asyncio.CancelledError:
+            if not self._is_ending:
+                raise
+            raise VolumeError(f"volume {name} cannot be filled: {self._content.state(name)} (dso-agent ends)") from None
+        finally:
+            self._fetching.discard(fetching)
 
     async def _fill(self, name: str, id_: str, engine: Engine, files: Files) -> str:
         async with self._locks.of(name):

@@ -66,6 +66,7 @@ class DriverServer:
                     os.unlink(path)
             except FileNotFoundError:
                 pass  # somebody tidied up
+        self.driver.give_up()
         if self._runner is not None:
             await self._runner.cleanup()
         await self.driver.close()

@@ -53,7 +53,7 @@ class PrivateEngine:
     def start(self) -> None:
         """Start the Engine and wait until it answers."""
         state = os.path.join(self._directory, "run")
-        name = os.path.basename(self._directory)
+        name = os.path.basename(self._directory).replace("_", "0")  # not at the end, says containerd
         command = ["unshare", "--net", "dockerd", "--host", self.host, "--data-root", self.root, "--exec-root", state]
         command += ["--pidfile", os.path.join(self._directory, "pid"), "--config-file", "/dev/null"]
         command += ["--containerd-namespace", name, "--containerd-plugins-namespace", f"{name}-plugins"]
@@ -107,4 +107,5 @@ class PrivateEngine:
             self.docker("rm", "-f", container, check=False)
         self.stop()
         if self._temporary:
+            run(["umount", "--recursive", self.root], check=False)  # what was killed, or keeps containers, leaves it
             shutil.rmtree(self._directory)
