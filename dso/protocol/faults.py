@@ -95,8 +95,6 @@ def error_of_request(fault: Fault) -> DsoError:
     if fault.code == codes.PERMISSION_DENIED and not fault.provider:
         return AgentForbiddenError(fault.message, hint=fault.hint or GROUP_HINT)
     if fault.code == codes.BUSY:
-        return AgentUnavailableError(fault.message, hint=fault.hint or "try again in a moment")
-    if fault.code == codes.BUSY:
         return AgentUnavailableError(f"the agent has too much to do: {fault.message}", hint=fault.hint or "try again")
     if fault.code == codes.UNSUPPORTED:
         return AgentVersionError(f"the agent does not know this request: {fault.message}", hint=VERSION_HINT)
