@@ -97,10 +97,15 @@ class Connection(web.RequestHandler):
         super().data_received(data)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # aiohttp never keeps it open
-        """A client that has said all it has to say still gets its answer; asyncio's."""
-        if self.state != ANSWER or self._stream is not None:
+        """A client that has said all it has to say still gets its answer; asyncio's.
+
+        Whether it has is not known yet when its end comes together with its request: a moment later it is.
+        """
+        if self._stream is not None:
             return False
         self._half_closed = True
+        if self.state != ANSWER:
+            self._loop.call_later(_HALF_CLOSED_DELAY, self._close_unless_answering)
         return True
 
     def handle_error(
@@ -132,16 +137,16 @@ class Connection(web.RequestHandler):
         self._stream = None
         self._enter(IDLE)
         if self._half_closed:
-            self._loop.call_later(_HALF_CLOSED_DELAY, self._close_if_idle)
+            self._loop.call_later(_HALF_CLOSED_DELAY, self._close_unless_answering)
 
     def end_stream(self) -> None:
         """Have a stream end as it should."""
         if self._stream is not None:
             self._stream.cancel()
 
-    def _close_if_idle(self) -> None:
-        if self.state == IDLE:
-            self.force_close()
+    def _close_unless_answering(self) -> None:
+        if self.state != ANSWER:
+            self.abort()
 
     def overdue(self, now: float, limits: Limits) -> bool:
         """Whether it took too long over what it is at; bodies and answers have their own time limits."""

@@ -256,8 +256,8 @@ class Agent:
         """A connection to its socket."""
         connection = socket.socket(socket.AF_UNIX)
         try:
+            connection.connect(self.socket)  # waits for its turn, which a socket with a timeout does not
             connection.settimeout(60)
-            connection.connect(self.socket)
         except BaseException:
             connection.close()
             raise
