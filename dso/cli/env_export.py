@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import sys
-
-from dso.errors import FileAccessError, FileExistsRefusedError, SecretNotFoundError, UnsuitableValueError
+from dso.cli.plaintext import STDOUT, fault_as_variable, is_text, warn_of_plaintext, write_out
+from dso.errors import SecretNotFoundError, UnsuitableValueError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,7 +12,6 @@ if TYPE_CHECKING:
 
     from dso.vault.store import Vault
 
-STDOUT = "-"
 _DESCRIPTION = """\
 Write the secrets of a namespace as a .env file, from which Compose reads exactly the same values.
 All of them or none. The result is plaintext.
@@ -62,17 +59,13 @@ def run(args: argparse.Namespace) -> int:
 
     secrets = _secrets(Vault.open(), args.namespace)
     content = _as_json(args.namespace, secrets) if args.format == "json" else _as_env(args.namespace, secrets)
-    if args.output == STDOUT:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(content)
-        sys.stdout.buffer.flush()
-    else:
-        _write(args.output, content, force=args.force)
-        from dso.cli.output import note, warn
+    write_out(content, args.output, force=args.force)
+    if args.output != STDOUT:
+        from dso.cli.output import note
 
         count = f"{len(secrets)} secret{'' if len(secrets) == 1 else 's'}"
         note(f"wrote {count} of namespace {args.namespace} to {args.output} (0600)")
-        warn(f"{args.output} holds them in plaintext: remove it when it is no longer needed, and keep it out of Git")
+        warn_of_plaintext(args.output)
     return 0
 
 
@@ -103,28 +96,18 @@ def _as_env(namespace: str, secrets: Mapping[str, bytes]) -> bytes:
 def _env_faults(name: str, value: bytes) -> Iterable[str]:
     if "/" in name:
         yield "has a / in its name, which no variable's name can have"
-    if b"\x00" in value:
-        yield "has a NUL byte, which no variable can hold"
-    elif not _is_text(value):
-        yield "is not UTF-8 text"
+    if fault := fault_as_variable(value):
+        yield fault
 
 
 def _as_json(namespace: str, secrets: Mapping[str, bytes]) -> bytes:
     from json import dumps
 
-    problems = [f"{namespace}/{name} is not UTF-8 text" for name, value in secrets.items() if not _is_text(value)]
+    problems = [f"{namespace}/{name} is not UTF-8 text" for name, value in secrets.items() if not is_text(value)]
     if problems:
         raise _unsuitable("JSON", problems)
     values = {name: value.decode() for name, value in secrets.items()}
     return dumps(values, indent=2, ensure_ascii=False).encode() + b"\n"
-
-
-def _is_text(value: bytes) -> bool:
-    try:
-        value.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _unsuitable(form: str, problems: list[str]) -> UnsuitableValueError:
@@ -132,19 +115,3 @@ def _unsuitable(form: str, problems: list[str]) -> UnsuitableValueError:
         f"{form} cannot hold these secrets, and nothing was written:\n  " + "\n  ".join(problems),
         hint="`docker dso secret get REF` writes one secret's bytes; `docker dso vault backup FILE` keeps everything",
     )
-
-
-def _write(path: str, content: bytes, *, force: bool) -> None:
-    from dso.system.files import reason, write_atomic, write_new
-
-    try:
-        if not force:
-            write_new(path, content)
-        elif os.path.lexists(path) and not os.path.isfile(path):
-            raise FileAccessError(f"{path} is no regular file", hint="leave -o out to write to standard output")
-        else:
-            write_atomic(os.path.realpath(path), content)
-    except FileExistsError:
-        raise FileExistsRefusedError(f"{path} exists", hint="--force replaces it") from None
-    except OSError as error:
-        raise FileAccessError(f"cannot write {path}: {reason(error)}") from error
