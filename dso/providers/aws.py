@@ -24,7 +24,7 @@ from dso.protocol.codes import (
     UNAVAILABLE,
 )
 from dso.protocol.provider import ProviderError, SecretData
-from dso.providers.aws_errors import Place, reported, shown, translate
+from dso.providers.aws_errors import Place, incomplete, reported, shown, translate
 from dso.providers.aws_session import CONNECTIONS, Settings, make_client, make_session, read_settings
 from dso.providers.provider import Request
 from dso.secret import SecretValue
@@ -137,7 +137,7 @@ class AwsProvider:
                 if error.code != NOT_FOUND:
                     raise
             else:
-                return _secret(answer)
+                return self._secret(answer, request)
         raise missing
 
     def _get_batches(self, requests: Sequence[Request], deadline: float) -> dict[Request, Result]:
@@ -166,15 +166,23 @@ class AwsProvider:
                 elif error.code not in (INVALID_REQUEST, NOT_FOUND):
                     raise
                 return {}  # one malformed name makes AWS refuse all
-            for one in answer.get("SecretValues", []):
-                if request := _requested(by_name, one):
-                    found[request] = _secret(one)
-            for one in answer.get("Errors", []):
-                if request := by_name.get(one.get("SecretId", "")):
-                    found[request] = reported(one.get("ErrorCode", ""), one.get("Message", ""), self._place, request)
+            found.update(self._read_batch(answer, by_name))
             if not answer.get("NextToken"):
                 return found
             page = {"NextToken": answer["NextToken"]}
+
+    def _read_batch(self, answer: Mapping[str, Any], by_name: Mapping[str, Request]) -> dict[Request, Result]:
+        found: dict[Request, Result] = {}
+        for one in answer.get("SecretValues", []):
+            if request := _requested(by_name, one):
+                try:
+                    found[request] = self._secret(one, request)
+                except ProviderError as error:
+                    found[request] = error
+        for one in answer.get("Errors", []):
+            if request := by_name.get(one.get("SecretId", "")):
+                found[request] = reported(one.get("ErrorCode", ""), one.get("Message", ""), self._place, request)
+        return found
 
     def _give_up_batches(self, error: ProviderError) -> None:
         self._can_batch = False
@@ -202,6 +210,15 @@ class AwsProvider:
                 raise translate(error, self._place, request) from None
             return answer
         raise failure
+
+    def _secret(self, answer: Mapping[str, Any], request: Request) -> SecretData:
+        content = answer.get("SecretBinary", answer.get("SecretString"))
+        if content is None:
+            raise incomplete(self._place, request.path)
+        value = SecretValue(content if isinstance(content, bytes) else content.encode())
+        created = answer.get("CreatedDate")
+        stamp = created.timestamp() if created else None
+        return SecretData(value, version=answer.get("VersionId", ""), created_at=stamp)
 
     def _connected(self) -> BaseClient:
         """The client, made when it is first needed, and again as long as there are no credentials to make it with."""
@@ -241,14 +258,6 @@ def _requested(by_name: Mapping[str, Request], answer: Mapping[str, Any]) -> Req
         if name in by_name:
             return by_name[name]
     return None
-
-
-def _secret(answer: Mapping[str, Any]) -> SecretData:
-    created = answer.get("CreatedDate")
-    content = answer["SecretBinary"] if "SecretBinary" in answer else answer.get("SecretString", "").encode()
-    return SecretData(
-        SecretValue(content), version=answer.get("VersionId", ""), created_at=created.timestamp() if created else None
-    )
 
 
 def _credentials(client: BaseClient) -> tuple[str, str, str]:

@@ -5,6 +5,7 @@ The text of their exceptions is not passed on: it may quote what was sent.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from botocore import exceptions as boto
@@ -120,6 +121,12 @@ def reported(code: str, message: str, place: Place, wanted: Request) -> Provider
     return _worded(_code_of(code, 400, message), code, place, wanted)
 
 
+def incomplete(place: Place, wanted: str) -> ProviderError:
+    """For an answer without a secret in it, which is none of Secrets Manager's."""
+    text = f"{place.endpoint} answered for {ascii(wanted)[1:-1]} without a secret: check `endpoint_url:`"
+    return ProviderError(codes.UNAVAILABLE, f"{place.provider}: {text}")
+
+
 def _refused(error: boto.ClientError, place: Place, wanted: Request | None) -> ProviderError:
     answer = error.response
     status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
@@ -137,7 +144,7 @@ def _refused(error: boto.ClientError, place: Place, wanted: Request | None) -> P
 
 def _code_of(name: str, status: int, message: str) -> str:
     short = name.rpartition("#")[2].removesuffix("Exception")
-    if short == "InvalidRequest" and "deletion" in message:
+    if short == "InvalidRequest" and re.search(r"marked (for deletion|deleted)", message):
         return codes.NOT_FOUND
     known = _CODES.get(short) or _STATUSES.get(status)
     if known:

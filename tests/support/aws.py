@@ -21,18 +21,18 @@ ADMIN = ("testing", "testing")  # moto accepts any keys until its IAM checks are
 
 
 class Moto:
-    """A running moto server; use it in a `with`."""
+    """A running moto server; use it in a `with`. With the files of a certificate and its key it speaks HTTPS."""
 
-    def __init__(self) -> None:
+    def __init__(self, *certificate: str) -> None:
         script = os.path.join(ROOT, "tests", "servers", "moto_aws.py")
         # -P: moto's own imports must not find tests/servers first
-        argv = [PYTHON, "-P", "-W", "ignore", script]
+        argv = [PYTHON, "-P", "-W", "ignore", script, *certificate]
         self._process = subprocess.Popen(
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment()
         )
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())
-        self.endpoint = f"http://127.0.0.1:{self.port}"
+        self.endpoint = f"{'https' if certificate else 'http'}://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
         return self
@@ -81,8 +81,19 @@ class Moto:
 
     def calls(self) -> list[str]:
         """The operations asked for since the last `reset`, such as `GetSecretValue`."""
+        return [call.removeprefix("secretsmanager.") for call in self._record()["calls"]]
+
+    def most_at_once(self) -> int:
+        """How many of them were under way at the same time."""
+        return int(self._record()["most"])
+
+    def under_way(self) -> int:
+        """How many have not been answered yet."""
+        return int(self._record()["now"])
+
+    def _record(self) -> dict[str, Any]:
         with urllib.request.urlopen(f"{self.endpoint}/dso-test/calls") as answer:
-            return [call.removeprefix("secretsmanager.") for call in json.load(answer)]
+            return dict(json.load(answer))
 
     def reset(self) -> None:
         """Forget calls and faults; secrets stay."""
@@ -90,7 +101,9 @@ class Moto:
 
     def fail(self, *answers: Mapping[str, Any], delay: float = 0) -> None:
         """Give these answers instead of moto's; see tests/servers/moto_aws.py."""
-        self._post("/dso-test/faults", json.dumps({"delay": delay, "answers": list(answers)}).encode())
+        usual = {"operation": "", "status": 200, "headers": {}, "times": 1}
+        asked = {"delay": delay, "answers": [{**usual, **answer} for answer in answers]}
+        self._post("/dso-test/faults", json.dumps(asked).encode())
 
     def refuse(self, code: str, *, status: int = 400, operation: str = "", times: int = 1000, **headers: str) -> None:
         """Answer with an error of Secrets Manager's."""
