@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random as _random
+from functools import partial
 from typing import TYPE_CHECKING
 
 from dso.agent.backoff import Backoff
@@ -86,7 +87,7 @@ class Cache:
             # What nearly every key of a warm request is; `_at_hand` knows all other cases.
             if value is not None and value.fetched_at > fresh_since.get(key.provider, now) and not self._ahead:
                 self._counts["hits"] += 1
-                found[key] = Cached(value.data, now - value.fetched_at, stale=False)
+                found[key] = Cached(value.data, max(0.0, now - value.fetched_at), stale=False)
             else:
                 found[key] = self._at_hand(key, now)
         missing = [key for key, answer in found.items() if answer is None]
@@ -128,7 +129,8 @@ class Cache:
 
         Fetches under way still answer those who wait for them, and are not kept.
         """
-        self._provider(provider).begin_anew()
+        if health := self._providers.pop(provider, None):
+            health.begin_anew()
         self._store.drop_provider(provider)
         for key in [key for key in self._flights if key.provider == provider]:
             del self._flights[key]
@@ -252,6 +254,7 @@ class Cache:
             task = asyncio.get_running_loop().create_task(self._call(name, of_provider))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(partial(self._settle, of_provider))  # cancelled before it began, it does not itself
         return flights
 
     async def _call(self, name: str, flights: Sequence[Flight]) -> None:
@@ -270,10 +273,14 @@ class Cache:
                     flight.future.set_result(outcome)
         finally:
             provider.calls -= 1
-            for flight in flights:
-                flight.future.cancel()  # nothing is left waiting, whatever happened
-                if self._flights.get(flight.key) is flight:
-                    del self._flights[flight.key]
+            self._settle(flights)
+
+    def _settle(self, flights: Sequence[Flight], _task: object = None) -> None:
+        """The fetches are over, and nobody is left waiting, whatever happened."""
+        for flight in flights:
+            flight.future.cancel()
+            if self._flights.get(flight.key) is flight:
+                del self._flights[flight.key]
 
     async def _ask(self, name: str, flights: Sequence[Flight]) -> Sequence[SecretData | ProviderError]:
         try:

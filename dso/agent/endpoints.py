@@ -20,7 +20,7 @@ from dso.protocol.stream import HEARTBEAT, HEARTBEAT_INTERVAL, LEVELS
 from dso.system.json_fast import dumps
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Mapping
+    from collections.abc import AsyncGenerator, Mapping
 
     from dso.agent.access import Caller
     from dso.agent.cache import Cache, Key
@@ -103,17 +103,15 @@ class Endpoints:
         wanted = messages.ResolveRequest.from_json(await request.json())
         state = self._state
         outcome = await state.resolver.outcome(wanted, request.caller)
-        response = outcome.response
-        state.metrics.count("dso_agent_references_total", "ok", by=len(response.resolved))
-        for fault in response.errors:
+        state.metrics.count("dso_agent_references_total", "ok", by=len(outcome.given))
+        for fault in outcome.errors:
             state.metrics.count("dso_agent_references_total", fault.code)
         self._note("secrets.read", request.caller, outcome.read)
         self._note("access.refused", request.caller, outcome.refused)
-        return Answer.of(response.to_json())
+        return Answer(outcome.encode())
 
-    def _note(self, event: str, caller: Caller, names: Iterable[str]) -> None:
+    def _note(self, event: str, caller: Caller, found: list[str]) -> None:
         """Log an access: who, and the names."""
-        found = list(names)
         if found:
             more = {"more": len(found) - _MAX_NAMES} if len(found) > _MAX_NAMES else {}
             self._state.events(event, uid=caller.uid, pid=caller.pid, secrets=found[:_MAX_NAMES], **more)

@@ -98,7 +98,7 @@ class Logbook:
         self.write("error", message, fields)
 
     def write(self, level: str, message: str, fields: Mapping[str, Any] | None = None) -> None:
-        """One line; fields follow the message as `name=value` (empty ones are left out), or are members of their own in JSON."""
+        """One line; fields follow the message as `name=value`, empty ones left out, or are members of its JSON."""
         rank = _RANK[level]
         if rank < self._minimum:
             return
@@ -219,6 +219,8 @@ def _shown(value: object) -> str:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
