@@ -7,6 +7,7 @@ import os
 import subprocess
 import urllib.error
 import urllib.request
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -15,7 +16,10 @@ import pytest
 from tests.support.process import ROOT, environment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from dso.protocol.provider import ProviderError
+    from dso.providers.hashicorp import HashicorpProvider
 
 SCRIPT = os.path.join(ROOT, "build", "machine", "backends.sh")
 # A skip for this reason is no failure, except with CI=true (tests/conftest.py).
@@ -155,7 +159,8 @@ class HashicorpServer:
         where = f"auth/{self.enable('approle', path)}/role/{name}"
         self.call("POST", where, {"token_policies": policies, **parameters})
         role_id = self.call("GET", f"{where}/role-id")["data"]["role_id"]
-        return Role(role_id, self.secret_id(name, path=path))
+        secret_id = self.secret_id(name, path=path) if parameters.get("bind_secret_id", True) else ""
+        return Role(role_id, secret_id)
 
     def secret_id(self, role: str, *, path: str | None = None) -> str:
         """One more secret id of a role."""
@@ -191,3 +196,30 @@ class HashicorpServer:
 def settings(address: str, token: str, **more: Any) -> dict[str, Any]:
     """The `config` of a provider with a token."""
     return {"address": address, "auth": {"method": "token", "token": token}, **more}
+
+
+@contextmanager
+def provider(config: Mapping[str, Any], *, timeout: float = 20) -> Iterator[HashicorpProvider]:
+    """The provider in this process, as a plugin has it."""
+    from dso.providers.hashicorp import HashicorpProvider
+
+    opened = HashicorpProvider.open("tested", config, timeout)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def read(opened: HashicorpProvider, path: str, version: str | None = None) -> Any:
+    """A secret's fields."""
+    return json.loads(opened.get(path, version).content.reveal())
+
+
+def fault(call: Callable[[], object]) -> ProviderError:
+    """The error that a call must end with."""
+    from dso.protocol.provider import ProviderError
+
+    with pytest.raises(ProviderError) as caught:
+        call()
+    assert "tested" in caught.value.message, "which provider?"
+    return caught.value
