@@ -21,19 +21,24 @@ COMMANDS = (
     "diff",
     "inspect",
     "status",
+    "fetch",
+    "export",
+    "sync",
+    "logs",
+    "watch",
     "version",
 )
 
 # These hand their words to Compose, so they read them themselves (dso.compose.command).
 COMPOSE_COMMANDS = frozenset({"up", "down", "compose", "validate", "diff"})
 
-_COMPOSES_OWN = (  # noqa: SIM905  # a list of 28 lines is harder to read
-    "attach build config cp create events exec images kill logs ls pause port ps pull push restart rm run scale start "
-    "stats stop top unpause volumes wait watch"
+_COMPOSES_OWN = (  # noqa: SIM905  # a list of as many lines is harder to read
+    "attach build config cp create events exec images kill ls pause port ps pull push restart rm run scale start "
+    "stats stop top unpause volumes wait"
 ).split(" ")
 
 
-def load(command: str) -> ModuleType:  # noqa: C901, PLR0911  # one branch a command
+def load(command: str) -> ModuleType:  # noqa: C901, PLR0911, PLR0912  # one branch a command
     """The module of a command. Spelled out, since PyInstaller does not see computed imports."""
     if command == "init":
         from dso.cli import cmd_init
@@ -79,6 +84,26 @@ def load(command: str) -> ModuleType:  # noqa: C901, PLR0911  # one branch a com
         from dso.cli import cmd_status
 
         return cmd_status
+    if command == "fetch":
+        from dso.cli import cmd_fetch
+
+        return cmd_fetch
+    if command == "export":
+        from dso.cli import cmd_export
+
+        return cmd_export
+    if command == "sync":
+        from dso.cli import cmd_sync
+
+        return cmd_sync
+    if command == "logs":
+        from dso.cli import cmd_logs
+
+        return cmd_logs
+    if command == "watch":
+        from dso.cli import cmd_watch
+
+        return cmd_watch
     if command == "version":
         from dso.cli import cmd_version
 
