@@ -40,7 +40,7 @@ BANNED = {
 BANNED_EXCEPTIONS = {("dso.config.document", "yaml")}  # dso.yaml is read by its own grammar, only in Cloud Mode
 
 # The first code of a frozen binary (build/specs/common.py), which finds nothing but built-in and frozen modules.
-EARLY = ["dso.version", "dso.entry.metadata", "dso.entry.lazy", "dso.entry.early"]
+EARLY = ["dso.version", "dso.entry.metadata", "dso.entry.lazy", "dso.entry.early", "dso.entry.early_daemon"]
 
 
 def part_of(module: str) -> str:

@@ -34,6 +34,7 @@ def binary(tmp_path: Path) -> Path:
             ("unpacked.so", str(source.origin), False, "b"),
             (lazy.EXTENSION + STORED, str(source.origin), False, "a"),
             (lazy.LIBRARY + library.name, str(library), False, "a"),
+            (lazy.DATA + "some/file", str(library), False, "a"),
         ],
         pylib_name="libpython",
     )
@@ -68,7 +69,16 @@ def works(module: ModuleType) -> bool:
 
 
 def test_only_what_the_boot_loader_leaves_alone_is_listed(binary: Path) -> None:
-    assert set(lazy.Archive(str(binary)).entries()) == {lazy.EXTENSION + STORED, lazy.LIBRARY + "libsomething.so.1"}
+    expected = {lazy.EXTENSION + STORED, lazy.LIBRARY + "libsomething.so.1", lazy.DATA + "some/file"}
+    assert set(lazy.Archive(str(binary)).entries()) == expected
+
+
+def test_a_data_file_is_read_by_its_name(binary: Path) -> None:
+    archive = lazy.Archive(str(binary))
+    assert archive.data_names() == ["some/file"]
+    assert archive.read("some/file") == b"a library"
+    with pytest.raises(KeyError):
+        archive.read("libsomething.so.1")
 
 
 def test_an_extension_is_loaded_from_memory_and_nothing_is_unpacked(binary: Path, unpack_directory: Path) -> None:
