@@ -78,22 +78,25 @@ class Cache:
     async def get_many(self, keys: Iterable[Key]) -> dict[Key, Cached | ProviderError]:
         """Each of the secrets, or why there is none; one fetch per provider for all that are missing."""
         now = self._clock()
-        found: dict[Key, Cached | ProviderError | None] = {}
-        fresh_since = {name: now - self._ttl(name) for name in self._providers}
+        found: dict[Key, Cached | ProviderError] = {}
+        missing: dict[Key, None] = {}
+        fresh_since = {name: now - self._ttl(name) for name in self._providers} if not self._ahead else {}
         for key in keys:
-            if key in found:
-                continue
             value = self._store.value(key)
             # What nearly every key of a warm request is; `_at_hand` knows all other cases.
-            if value is not None and value.fetched_at > fresh_since.get(key.provider, now) and not self._ahead:
-                self._counts["hits"] += 1
-                found[key] = Cached(value.data, max(0.0, now - value.fetched_at), stale=False)
-            else:
-                found[key] = self._at_hand(key, now)
-        missing = [key for key, answer in found.items() if answer is None]
+            if value is not None and value.fetched_at > fresh_since.get(key.provider, now):
+                if key not in found:
+                    self._counts["hits"] += 1
+                    found[key] = Cached(value.data, max(0.0, now - value.fetched_at), stale=False)
+            elif key not in found and key not in missing:
+                answer = self._at_hand(key, now)
+                if answer is None:
+                    missing[key] = None
+                else:
+                    found[key] = answer
         if missing:
-            found.update(await self._answers(self._launch(missing)))
-        return {key: answer for key, answer in found.items() if answer is not None}
+            found.update(await self._answers(self._launch(list(missing))))
+        return found
 
     async def refresh(self, keys: Iterable[Key] | None = None) -> dict[Key, bool | ProviderError]:
         """Fetch secrets anew (None: all that are cached), and tell of each whether it changed, or why it failed.

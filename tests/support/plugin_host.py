@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from tests.support.plugins import PluginDir, running
+from tests.support.plugin_dir import PluginDir, running
 
 
 async def main(directory: str, plugins: list[str]) -> None:

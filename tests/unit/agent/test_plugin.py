@@ -24,7 +24,7 @@ from dso.protocol.codes import (
 )
 from dso.protocol.provider import MAX_MESSAGE_BYTES, ProviderError, SecretData
 from tests.support.loop import in_loop, until
-from tests.support.plugins import IMPATIENT, PluginDir, Running, running
+from tests.support.plugin_dir import IMPATIENT, PluginDir, Running, running
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -22,7 +22,7 @@ from dso.protocol.codes import (
 )
 from dso.protocol.provider import ProviderError, SecretData
 from tests.support.loop import in_loop, until
-from tests.support.plugins import PluginDir, running
+from tests.support.plugin_dir import PluginDir, running
 from tests.support.process import ROOT
 from tests.support.wait import wait_until
 
