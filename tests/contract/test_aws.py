@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.contract.provider_contract import Backend, OwnPlugin
+from tests.contract.backend import Backend
+from tests.contract.provider_contract import OwnPlugin
 from tests.support.aws import Moto, settings
 
 if TYPE_CHECKING:

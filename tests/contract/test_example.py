@@ -9,7 +9,8 @@ import pytest
 
 from dso.protocol.codes import PLUGIN_OVERSIZED
 from dso.protocol.provider import MAX_MESSAGE_BYTES
-from tests.contract.provider_contract import Backend, ProviderContract, assert_error
+from tests.contract.backend import Backend, assert_error
+from tests.contract.provider_contract import ProviderContract
 from tests.support.process import ROOT
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from tests.contract.provider_contract import Backend, OwnPlugin
+from tests.contract.backend import Backend
+from tests.contract.provider_contract import OwnPlugin
 from tests.support.hashicorp import HashicorpServer, settings
 
 
