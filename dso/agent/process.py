@@ -137,6 +137,7 @@ class PluginProcess:
             self._fault = fault
         self._calls.fail(self._fault)
         self._signal(signal.SIGTERM)
+        self._signal(signal.SIGCONT)  # one that is stopped could not obey
         asyncio.get_running_loop().call_later(_STOP / 2, self._signal, signal.SIGKILL)
 
     async def stop(self, fault: ProviderError) -> None:
