@@ -1,4 +1,4 @@
-"""Mounting file systems in memory: mount(2) and umount2(2), by way of the C library."""
+"""Volumes as file systems in memory, by mount(2) and umount2(2) of the C library."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import errno
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from dso.agent import mountinfo
+from dso.agent import mountinfo, volumefiles
+from dso.agent.volumes import VolumeError
 from dso.system.files import reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dso.agent.mountinfo import Place
+    from dso.agent.volumecontent import Files
 
 SOURCE = "dso"  # what `mount` and `df` show as the device
 SIZE = "128m"  # twice what a volume may hold: all of it may be replaced at once
@@ -96,6 +98,49 @@ class Mounts:
                 if error.errno != errno.EBUSY:
                     raise
                 _unmount(path, _NOFOLLOW | _DETACH)
+
+    def fill(self, path: str, files: Files, engine: int) -> list[str]:
+        """Have a volume mounted with exactly these files in it; returns the names of what changed.
+
+        Args:
+            path: where.
+            files: each with its content.
+            engine: the process that has to see it; 0: unknown.
+
+        Raises:
+            OSError: it cannot be. What was not mounted before is not afterwards.
+            VolumeError: the Engine does not see it; likewise.
+        """
+        is_new = self.find(path) is None
+        try:
+            if is_new:
+                os.makedirs(path, mode=0o700, exist_ok=True)
+                self.mount(path)
+            changed = volumefiles.update(path, files, shared=not is_new)
+            if not engine or self.is_seen_by(engine, path):
+                return changed
+        except BaseException:
+            if is_new:
+                self.take_down(path)
+            raise
+        if is_new:
+            self.take_down(path)
+        raise VolumeError(PRIVATE_SPACE)
+
+    def take_down(self, path: str) -> str:
+        """Overwrite what is in a volume, unmount it, remove its directory; what could not be done, or ""."""
+        fault = ""
+        try:
+            if self.find(path) is not None:
+                volumefiles.wipe(path)
+        except OSError as error:
+            fault = f"not all of it could be overwritten: {reason(error)}"
+        try:
+            self.unmount(path)
+            os.rmdir(path)
+        except OSError as error:
+            fault = f"it cannot be unmounted: {reason(error)}"
+        return fault
 
     def find(self, path: str) -> Mounted | None:
         """What is mounted at a path; raises OSError."""

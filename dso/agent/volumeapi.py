@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     Call = Callable[[Body, Engine], Awaitable[Body]]
 
 CONTENT_TYPE = "application/vnd.docker.plugins.v1.1+json"
+_NOTED = ("Create", "Mount", "Unmount", "Remove")  # the others fail whenever the Engine asks whether there is a volume
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
 
@@ -92,24 +93,29 @@ class _Calls:
 
 
 def _handler(path: str, call: Call, emit: Emit) -> Callable[[web.Request], Awaitable[web.Response]]:
+    def tell(body: Body, message: str) -> None:
+        emit("volume.failed", volume=str(body.get("Name", ""))[:255], message=message)
+
     async def handle(request: web.Request) -> web.Response:
-        body: Body = {}
         try:
             raw = await request.read()
             body = read_object(json.loads(raw), "the body") if raw.strip() else {}
-            return _answer({**await call(body, _asking(request)), "Err": ""})
         except (ValueError, RecursionError, MessageError) as error:
             return _answer({"Err": f"the request cannot be read: {error}"}, 400)
-        except VolumeError as error:
-            if path.endswith(("Mount", "Unmount", "Remove")):
-                emit("volume.failed", volume=str(body.get("Name", ""))[:255], message=str(error))
-            return _answer({"Err": str(error)})
         except web.HTTPException as error:
             return _answer({"Err": error.reason}, error.status)
+        try:
+            return _answer({**await call(body, _asking(request)), "Err": ""})
+        except MessageError as error:
+            return _answer({"Err": f"the request cannot be read: {error}"}, 400)
+        except VolumeError as error:
+            if path.endswith(_NOTED):
+                tell(body, str(error))
+            return _answer({"Err": str(error)})
         except Exception as error:  # noqa: BLE001  # the Engine gets an answer whatever happens
-            kind = type(error).__name__  # its text could hold anything
-            emit("volume.failed", volume=str(body.get("Name", ""))[:255], message=f"a defect of the agent: {kind}")
-            return _answer({"Err": f"a defect of dso-agent ({kind}); its log has more"}, 500)
+            defect = f"a defect of dso-agent: {type(error).__name__}"  # its text could hold anything
+            tell(body, defect)
+            return _answer({"Err": defect}, 500)
 
     return handle
 

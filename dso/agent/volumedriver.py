@@ -14,10 +14,9 @@ import time
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
 
-from dso.agent import volumefiles
-from dso.agent.mounts import PRIVATE_SPACE, Mounts
+from dso.agent.mounts import Mounts
 from dso.agent.volumecontent import TIMING, Content
-from dso.agent.volumes import UNKNOWN, Hold, State, VolumeError, boot_id, check_name, runs
+from dso.agent.volumes import UNKNOWN, Hold, State, VolumeError, boot_id, check_name, normal, runs
 from dso.protocol.agent import VolumeSpec
 from dso.protocol.reading import MessageError
 from dso.system.files import reason
@@ -154,8 +153,8 @@ class VolumeDriver:
             self._spec(name, f"; or give `--opt {OPTION}=JSON`, the files it is to hold")
             return
         try:
-            spec = VolumeSpec.from_json(json.loads(options[OPTION]))
-        except (ValueError, MessageError) as error:
+            spec = normal(VolumeSpec.from_json(json.loads(options[OPTION])))
+        except (ValueError, RecursionError, MessageError) as error:
             raise VolumeError(f"the option `{OPTION}` cannot be read: {error}") from None
         async with self._locks.of(name):
             former = self._state.volumes.get(name)
@@ -275,7 +274,7 @@ class VolumeDriver:
             self._spec(name)
             path = self._path(name)
             try:
-                changed = await asyncio.to_thread(self._write, path, files, engine.pid)
+                changed = await asyncio.to_thread(self._mounts.fill, path, files, engine.pid)
             except OSError as error:
                 where = f" ({error.filename})" if error.filename else ""
                 raise VolumeError(f"volume {name} cannot be filled: {reason(error)}{where}") from error
@@ -289,24 +288,6 @@ class VolumeDriver:
             await self._save_holds()
             self._emit("volume.mounted", volume=name, containers=len(held), changed=changed)
             return path
-
-    def _write(self, path: str, files: Files, engine: int) -> list[str]:
-        """Have a directory filled; if it was not mounted before and something fails, it is not afterwards."""
-        is_new = self._mounts.find(path) is None
-        try:
-            if is_new:
-                os.makedirs(path, mode=0o700, exist_ok=True)
-                self._mounts.mount(path)
-            changed = volumefiles.update(path, files, shared=not is_new)
-            if not engine or self._mounts.is_seen_by(engine, path):
-                return changed
-        except BaseException:
-            if is_new:
-                self._take_down(path)
-            raise
-        if is_new:
-            self._take_down(path)
-        raise VolumeError(PRIVATE_SPACE)
 
     async def _undo(self, filling: asyncio.Future[str], name: str, id_: str) -> None:
         try:
@@ -355,7 +336,7 @@ class VolumeDriver:
         return await asyncio.to_thread(look)
 
     async def _discard(self, name: str, why: str) -> None:
-        fault = await asyncio.to_thread(self._take_down, self._path(name))
+        fault = await asyncio.to_thread(self._mounts.take_down, self._path(name))
         self._state.holds.pop(name, None)
         self._mounted.discard(name)
         self._retained.discard(name)
@@ -363,21 +344,6 @@ class VolumeDriver:
         self._emit("volume.unmounted", volume=name, message=why)
         if fault:
             self._emit("volume.failed", volume=name, message=fault)
-
-    def _take_down(self, path: str) -> str:
-        """Overwrite, unmount, remove; what could not be done, or ""."""
-        fault = ""
-        try:
-            if self._mounts.find(path) is not None:
-                volumefiles.wipe(path)
-        except OSError as error:
-            fault = f"not all of it could be overwritten: {reason(error)}"
-        try:
-            self._mounts.unmount(path)
-            os.rmdir(path)
-        except OSError as error:
-            fault = f"it cannot be unmounted: {reason(error)}"
-        return fault
 
     async def _save_holds(self) -> None:
         for name in [name for name, held in self._state.holds.items() if not held]:

@@ -68,6 +68,11 @@ def check_spec(name: str, spec: VolumeSpec) -> None:
             raise VolumeError(f"volume {name}: file {file.name[:80]!r}: {fault}")
 
 
+def normal(spec: VolumeSpec) -> VolumeSpec:
+    """The same definition in the one form in which two can be compared."""
+    return VolumeSpec(tuple(spec.files), tuple(spec.secrets))
+
+
 def _template_fault(template: str) -> str | None:
     try:
         found = parse_template(template)
@@ -173,7 +178,7 @@ class State:
         for name, spec in volumes.items():
             check_name(name)
             check_spec(name, spec)
-        after = {**self.volumes, **volumes}
+        after = {**self.volumes, **{name: normal(spec) for name, spec in volumes.items()}}
         if len(after) > MAX_VOLUMES:
             raise VolumeError(f"there are {MAX_VOLUMES} volumes already; `docker volume prune` removes unused ones")
         self._replace(after)
@@ -203,7 +208,7 @@ class State:
         for name, body in read_object((found or {}).get("volumes", {}), "volumes").items():
             try:
                 check_name(name)
-                spec = VolumeSpec.from_json(body)
+                spec = normal(VolumeSpec.from_json(body))
                 check_spec(name, spec)
             except (MessageError, VolumeError) as error:
                 unusable.append(f"{self._definitions}: volume {name[:80]!r} is left out: {error}")
