@@ -81,19 +81,22 @@ class Cache:
         found: dict[Key, Cached | ProviderError] = {}
         missing: dict[Key, None] = {}
         fresh_since = {name: now - self._ttl(name) for name in self._providers} if not self._ahead else {}
+        hits, value_of = 0, self._store.value
         for key in keys:
-            value = self._store.value(key)
+            if key in found:
+                continue
+            value = value_of(key)
             # What nearly every key of a warm request is; `_at_hand` knows all other cases.
-            if value is not None and value.fetched_at > fresh_since.get(key.provider, now):
-                if key not in found:
-                    self._counts["hits"] += 1
-                    found[key] = Cached(value.data, max(0.0, now - value.fetched_at), stale=False)
-            elif key not in found and key not in missing:
+            if value is not None and fresh_since.get(key[0], now) < value.fetched_at <= now:
+                hits += 1
+                found[key] = Cached(value.data, now - value.fetched_at, False)
+            elif key not in missing:
                 answer = self._at_hand(key, now)
                 if answer is None:
                     missing[key] = None
                 else:
                     found[key] = answer
+        self._counts["hits"] += hits
         if missing:
             found.update(await self._answers(self._launch(list(missing))))
         return found

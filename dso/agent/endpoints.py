@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from dso.agent.logbook import KEPT_LINES
 from dso.agent.metrics import CONTENT_TYPE
 from dso.agent.resolver import UnresolvedError
-from dso.agent.server import Answer, RefusedError
+from dso.agent.server import Answer, RefusedError, parse
 from dso.agent.volumes import VolumeError
 from dso.errors import ConfigError
 from dso.protocol import agent as messages
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from dso.protocol.stream import AgentEvent, LogLine
 
 _LINES = "application/x-ndjson"
+_MAX_KNOWN, _MAX_KNOWN_BODY = 64, 16 * 1024
 _MAX_NAMES = 100  # of secrets in one line of the log
 
 
@@ -68,6 +69,7 @@ class Endpoints:
 
     def __init__(self, state: State) -> None:
         self._state = state
+        self._requests: dict[bytes, messages.ResolveRequest] = {}
         self.routes: dict[str, dict[str, Endpoint]] = {
             messages.HEALTH: {"GET": self.health},
             messages.RESOLVE: {"POST": self.resolve},
@@ -100,15 +102,26 @@ class Endpoints:
     async def resolve(self, request: Request) -> Answer:
         """References to values."""
         request.query()
-        wanted = messages.ResolveRequest.from_json(await request.json())
+        wanted = self._resolve_request(await request.body())
         state = self._state
-        outcome = await state.resolver.outcome(wanted, request.caller)
-        state.metrics.count("dso_agent_references_total", "ok", by=len(outcome.given))
-        for fault in outcome.errors:
+        given = await state.resolver.answer(wanted, request.caller)
+        state.metrics.count("dso_agent_references_total", "ok", by=len(given.resolved))
+        for fault in given.errors:
             state.metrics.count("dso_agent_references_total", fault.code)
-        self._note("secrets.read", request.caller, outcome.read)
-        self._note("access.refused", request.caller, outcome.refused)
-        return Answer(outcome.encode())
+        self._note("secrets.read", request.caller, given.read)
+        self._note("access.refused", request.caller, given.refused)
+        return Answer(given.encode())
+
+    def _resolve_request(self, body: bytes) -> messages.ResolveRequest:
+        """Read a body; one that came before, as each `up` of a stack sends it, is known. Bodies hold names only."""
+        known = self._requests.get(body)
+        if known is None:
+            known = messages.ResolveRequest.from_json(parse(body))
+            if len(body) <= _MAX_KNOWN_BODY:
+                if len(self._requests) >= _MAX_KNOWN:
+                    self._requests.clear()
+                self._requests[body] = known
+        return known
 
     def _note(self, event: str, caller: Caller, found: list[str]) -> None:
         """Log an access: who, and the names."""

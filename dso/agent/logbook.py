@@ -11,9 +11,11 @@ import asyncio
 import json
 import logging
 import os
+import re
 import sys
 import time
 from collections import deque
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from dso.protocol.stream import LEVELS, LogLine
@@ -29,7 +31,7 @@ _MAX_REDACTORS = 256
 
 _RANK = {level: rank for rank, level in enumerate(LEVELS)}
 _PRIORITY = {"debug": "<7>", "info": "<6>", "warning": "<4>", "error": "<3>"}  # sd-daemon(3)
-_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-/:,@*#+%~")
+_PLAIN = re.compile(r"[A-Za-z0-9_.\-/:,@*#+%~]+")
 
 
 class Follower:
@@ -209,13 +211,18 @@ def where(error: BaseException | None) -> str:
 
 def _iso(seconds: float) -> str:
     whole = int(seconds)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{int((seconds - whole) * 1000):03}Z"
+    return f"{_iso_second(whole)}.{int((seconds - whole) * 1000):03}Z"
+
+
+@lru_cache(4)
+def _iso_second(whole: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
 
 
 def _shown(value: object) -> str:
     """A value as a line has it: quoted if it is no plain word."""
     text = _text(value)
-    return text if text and _PLAIN.issuperset(text) else json.dumps(text, ensure_ascii=False)
+    return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
 
 
 def _text(value: object) -> str:

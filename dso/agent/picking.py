@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dso.errors import SecretFieldError
 from dso.protocol import codes
-from dso.protocol.agent import Fault, Resolved
-from dso.protocol.fields import WHOLE_VALUE, field_of
+from dso.protocol.agent import Fault, Resolved, ResolveResponse
+from dso.protocol.fields import WHOLE_VALUE, field_names, field_of
 from dso.secret import SecretValue, mac
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dso.agent.cache import Key
+    from dso.agent.cache import Cached, Key
     from dso.protocol.provider import SecretData
     from dso.secret import SecretRef
 
@@ -29,7 +29,7 @@ _MAX_ENCODED = 4096  # bytes of a value whose text in the answer is remembered t
 class Picked:
     """What a reference yields of one state of a secret: a value with its fingerprint, or why there is none."""
 
-    __slots__ = ("_heads", "data", "fault", "fingerprint", "key", "size", "value")
+    __slots__ = ("data", "fault", "fingerprint", "heads", "key", "size", "value")
 
     def __init__(self, key: Key, data: SecretData, value: SecretValue, fingerprint: str, fault: Fault | None) -> None:
         self.key = key
@@ -38,56 +38,51 @@ class Picked:
         self.size = len(value)
         self.fingerprint = fingerprint
         self.fault = fault
-        self._heads: list[str | None] = [None, None]
+        self.heads = ["", ""]  # of the answer without the value, and with it
 
-    def head(self, text: str, *, wanted: bool) -> str:
+    def resolved(self, text: str, found: Cached, *, wanted: bool) -> Resolved:
+        """The answer for a reference."""
+        value = self.value if wanted else None
+        names = None if wanted or not _is_of_whole(text) else field_names(self.data.content)
+        return Resolved(text, value, self.size, self.fingerprint, found.data.version, found.age, found.stale, names)
+
+    def head(self, text: str, found: Cached, *, wanted: bool) -> str:
         """The answer for a reference as JSON, without what changes from one request to the next."""
-        head = self._heads[wanted]
-        if head is None:
-            document = Given(text, self, 0, wanted=wanted, stale=False).resolved().to_json()
-            del document["age"], document["stale"]
-            head = json.dumps(document, separators=(",", ":"))[:-1]
-            if self.size <= _MAX_ENCODED:
-                self._heads[wanted] = head
+        document = self.resolved(text, found, wanted=wanted).to_json()
+        del document["age"], document["stale"]
+        head = json.dumps(document, separators=(",", ":"))[:-1]
+        if self.size <= _MAX_ENCODED:
+            self.heads[wanted] = head
         return head
 
 
 class Given(NamedTuple):
-    """One reference with what it yields; `wanted`: its value is part of the answer."""
+    """The answer to a request, as far as it could be given.
 
-    text: str
-    picked: Picked
-    age: float
-    wanted: bool
-    stale: bool
-
-    def resolved(self) -> Resolved:
-        """The answer for it."""
-        picked = self.picked
-        value = picked.value if self.wanted else None
-        return Resolved(self.text, value, picked.size, picked.fingerprint, picked.data.version, self.age, self.stale)
-
-    def encode(self) -> str:
-        """`resolved().to_json()` as text."""
-        text, picked, age, wanted, stale = self
-        return f'{picked.head(text, wanted=wanted)},"age":{age:.3f},"stale":{"true" if stale else "false"}}}'
-
-
-class Outcome(NamedTuple):
-    """The answer to a request, as far as it could be given, and the `errors` of the rest.
-
-    `read` and `refused` are for the log: the names of the secrets that were given, and of those that the
-    caller may not read.
+    `resolved` has the references with what they yield, and whether the value is part of the answer; `errors`
+    what is wrong with the rest. `read` and `refused` are for the log: the names of the secrets that were
+    given, and of those that the caller may not read.
     """
 
-    given: list[Given]
+    resolved: list[tuple[str, Picked, Cached, bool]]
     errors: list[Fault]
     read: list[str]
     refused: list[str]
 
+    def response(self) -> ResolveResponse:
+        """The answer as a message."""
+        found = [picked.resolved(text, cached, wanted=wanted) for text, picked, cached, wanted in self.resolved]
+        return ResolveResponse(found, self.errors)
+
     def encode(self) -> bytes:
-        """The body: what `ResolveResponse.to_json` gives."""
-        resolved = ",".join([one.encode() for one in self.given])
+        """`response().to_json()` as the body."""
+        resolved = ",".join(
+            [
+                f"{picked.heads[wanted] or picked.head(text, cached, wanted=wanted)},"
+                f'"age":{cached.age:.3f},"stale":{"true" if cached.stale else "false"}}}'
+                for text, picked, cached, wanted in self.resolved
+            ]
+        )
         errors = json.dumps([fault.to_json() for fault in self.errors], separators=(",", ":"))
         return f'{{"resolved":[{resolved}],"errors":{errors}}}\n'.encode("ascii")
 
@@ -128,6 +123,11 @@ class Picker:
             return Picked(key, data, SecretValue(b""), "", Fault(codes.UNKNOWN_FIELD, error.message, error.hint))
         context = ("secret", key.provider, key.path, reference.field or "", key.version or "")
         return Picked(key, data, value, mac(self._mac_key, value, *context), None)
+
+
+def _is_of_whole(text: str) -> bool:
+    """Whether a reference means the whole secret: the answer to a check of it names the fields."""
+    return text.partition("?")[0].endswith(f"#{WHOLE_VALUE}")
 
 
 def _field(reference: SecretRef, data: SecretData) -> SecretValue:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dso.agent.lookup import Located, Lookup
-from dso.agent.picking import Given, Outcome, Picker
+from dso.agent.picking import Given, Picker
 from dso.compose.references import container_path
 from dso.compose.template import parse_template
 from dso.errors import ReferenceSyntaxError
 from dso.protocol import codes
-from dso.protocol.agent import Fault, ResolveResponse
+from dso.protocol.agent import Fault
 from dso.protocol.provider import ProviderError
 from dso.secret import ENV_SCHEME, MAX_REFERENCE_BYTES, SecretRef, SecretValue
 
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from dso.agent.access import Access, Caller
-    from dso.agent.cache import Cache, Key
+    from dso.agent.cache import Cache, Cached, Key
+    from dso.agent.picking import Picked
     from dso.compose.template import Template
     from dso.config.model import CloudConfig
-    from dso.protocol.agent import ResolveRequest, SecretEntry, VolumeFile, VolumeSpec
+    from dso.protocol.agent import ResolveRequest, ResolveResponse, SecretEntry, VolumeFile, VolumeSpec
 
     Place = tuple[SecretRef, Located]
 
@@ -43,14 +44,14 @@ class Resolver:
     def __init__(self, config: CloudConfig, cache: Cache, mac_key: bytes, access: Access) -> None:
         self._cache = cache
         self._picker = Picker(mac_key)
-        self._places_known: dict[str, Place] = {}
+        self._known: dict[str, Place] = {}
         self.configure(config, access)
 
     def configure(self, config: CloudConfig, access: Access) -> None:
         """Take over a new configuration; requests that are under way end with the former one."""
         self.lookup = Lookup(config)
         self.access = access
-        self._places_known.clear()
+        self._known.clear()
         self._picker.configure(name for name, provider in config.providers.items() if provider.cache_ttl > 0)
 
     def forget(self) -> None:
@@ -59,26 +60,17 @@ class Resolver:
 
     async def resolve(self, request: ResolveRequest, caller: Caller) -> ResolveResponse:
         """The answer to a request; what is wrong with single references stands in it."""
-        outcome = await self.outcome(request, caller)
-        return ResolveResponse([one.resolved() for one in outcome.given], outcome.errors)
+        return (await self.answer(request, caller)).response()
 
-    async def outcome(self, request: ResolveRequest, caller: Caller) -> Outcome:
+    async def answer(self, request: ResolveRequest, caller: Caller) -> Given:
         """As `resolve`, with what the log tells of it."""
-        own = {entry.name: entry for entry in request.secrets}
         wanted = dict.fromkeys(request.values, True)
         for text in request.checks:
             wanted.setdefault(text, False)
-        places: dict[str, Place] = {}
-        faults: dict[str, Fault] = {}
-        for text in wanted:
-            place = self._place(text, own, caller)
-            if isinstance(place, Fault):
-                faults[text] = place
-            else:
-                places[text] = place
+        places, faults = self._located(wanted, {entry.name: entry for entry in request.secrets}, caller)
         refused = [_name_of(text) for text, fault in faults.items() if fault.code == codes.PERMISSION_DENIED]
         cached = await self._cache.get_many([located.key for _, located in places.values()])
-        given: list[Given] = []
+        resolved: list[tuple[str, Picked, Cached, bool]] = []
         subjects: dict[str, None] = {}
         room = MAX_ANSWER_BYTES
         for text, (reference, (key, subject)) in places.items():
@@ -87,15 +79,35 @@ class Resolver:
                 faults[text] = _provider_fault(text, key, found)
                 continue
             picked = self._picker.pick(text, reference, key, found.data)
-            room -= picked.size if is_wanted else 0
+            if is_wanted:
+                room -= picked.size
             if picked.fault is not None:
                 faults[text] = picked.fault._replace(reference=text)
             elif room < 0:
                 faults[text] = Fault(codes.TOO_LARGE, "the values of one answer would exceed 64 MiB", reference=text)
             else:
-                given.append(Given(text, picked, found.age, is_wanted, found.stale))
+                resolved.append((text, picked, found, is_wanted))
                 subjects[subject] = None
-        return Outcome(given, [faults[text] for text in wanted if text in faults], list(subjects), refused)
+        return Given(resolved, [faults[text] for text in wanted if text in faults], list(subjects), refused)
+
+    def _located(
+        self, texts: Iterable[str], own: Mapping[str, SecretEntry], caller: Caller | None
+    ) -> tuple[dict[str, Place], dict[str, Fault]]:
+        """Where references lead that the caller may read, and what is wrong with the others."""
+        places: dict[str, Place] = {}
+        faults: dict[str, Fault] = {}
+        may_read_all = caller is None or caller.trusted or not self.access.is_restricted
+        for text in texts:
+            known = self._known.get(text)
+            if known is not None and may_read_all and not own:  # all there is to it, when it is warm
+                places[text] = known
+                continue
+            place = self._place(text, own, caller)
+            if isinstance(place, Fault):
+                faults[text] = place
+            else:
+                places[text] = place
+        return places, faults
 
     def find(self, name: str, caller: Caller) -> Key | Fault:
         """Where a name, or a reference, leads a caller."""
@@ -104,7 +116,7 @@ class Resolver:
 
     def _place(self, text: str, own: Mapping[str, SecretEntry], caller: Caller | None) -> Place | Fault:
         """Where a reference leads, if the caller (None: the Engine, whom `access:` does not bind) may read it."""
-        known = self._places_known.get(text)
+        known = self._known.get(text)
         if known is not None and known[0].path not in own:
             return known if self._may_read(caller, known[1].subject) else _denied(text, caller)
         reference = _parsed(text)
@@ -113,9 +125,9 @@ class Resolver:
         located = self.lookup.locate(reference, own)
         if isinstance(located, Located):
             if reference.path not in own:
-                if len(self._places_known) >= _MAX_REMEMBERED:
-                    self._places_known.clear()
-                self._places_known[text] = (reference, located)
+                if len(self._known) >= _MAX_REMEMBERED:
+                    self._known.clear()
+                self._known[text] = (reference, located)
             return (reference, located) if self._may_read(caller, located.subject) else _denied(text, caller)
         if located.code != codes.UNKNOWN_SECRET:
             return located._replace(reference=text)
@@ -173,14 +185,9 @@ class Resolver:
         faults: list[Fault],
     ) -> dict[str, tuple[SecretRef, Located]]:
         """Where the references of templates lead; what is wrong with some is added to `faults`."""
-        own = {entry.name: entry for entry in entries}
-        places: dict[str, tuple[SecretRef, Located]] = {}
-        for text in dict.fromkeys(str(each) for template in templates for each in _content_references(template)):
-            place = self._place(text, own, caller)
-            if isinstance(place, Fault):
-                faults.append(place)
-            else:
-                places[text] = place
+        texts = dict.fromkeys(str(each) for template in templates for each in _content_references(template))
+        places, wrong = self._located(texts, {entry.name: entry for entry in entries}, caller)
+        faults += wrong.values()
         return places
 
 

@@ -95,21 +95,19 @@ class Request:
 
     async def json(self) -> object:
         """The body; RefusedError."""
-        raw = await self._body()
-        try:
-            return loads(raw.decode())
-        except (ValueError, RecursionError):
-            raise RefusedError(codes.INVALID_REQUEST, "the body is not JSON in UTF-8") from None
+        return parse(await self.body())
 
-    async def _body(self) -> bytes:
+    async def body(self) -> bytes:
+        """The body as it came; RefusedError."""
         if (self._raw.content_length or 0) > MAX_REQUEST_BYTES:
             raise _too_large()
         if self._raw.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
             await self._raw.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        content = self._raw.content
         pieces = bytearray()
         try:
-            async with asyncio.timeout(BODY_TIMEOUT):
-                async for piece in self._raw.content.iter_any():
+            async with asyncio.timeout(None if content.is_eof() else BODY_TIMEOUT):
+                while piece := await content.readany():
                     pieces += piece
                     if len(pieces) > MAX_REQUEST_BYTES:
                         raise _too_large()
@@ -309,6 +307,14 @@ class Server:
 
 
 _DEFECT_HINT = "`docker dso logs` says where; please report it"
+
+
+def parse(body: bytes) -> object:
+    """A body as JSON; RefusedError."""
+    try:
+        return loads(body.decode())
+    except (ValueError, RecursionError):
+        raise RefusedError(codes.INVALID_REQUEST, "the body is not JSON in UTF-8") from None
 
 
 def _headers(answer: Answer) -> dict[str, str]:

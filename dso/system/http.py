@@ -15,6 +15,7 @@ MAX_HEAD = 64 * 1024
 _NO_BODY_STATUSES = (204, 304)
 _UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 _CHUNK = 256 * 1024
+_FIRST = 32 * 1024
 _MAX_CHUNK = 64 * 1024 * 1024
 _LINE_END = b"\r\n"
 
@@ -69,8 +70,9 @@ def send_request(
     elif method in ("POST", "PUT"):
         head += "Content-Length: 0\r\n"
     head += "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
-    connection.sendall(head.encode("ascii") + b"\r\n")
-    rest = memoryview(body or b"")
+    first = (body or b"")[:_FIRST]  # with the head, so that the server need not wait for the body of a small request
+    connection.sendall(head.encode("ascii") + b"\r\n" + first)
+    rest = memoryview(body or b"")[len(first) :]
     while rest:
         connection.sendall(rest[:_CHUNK])  # in pieces: a socket's timeout is for each call as a whole
         rest = rest[_CHUNK:]
