@@ -31,7 +31,7 @@ UNINITIALIZED = 501
 SEALED = 503
 _BUSY = {307, BEHIND, TOO_MANY, DISASTER_SECONDARY, PERFORMANCE_STANDBY}  # besides server errors
 
-_TRUST_IS_MISSING = {2, 18, 19, 20, 21}  # X509_V_ERR_*: no issuer found, or a self-signed certificate
+_TRUST_IS_MISSING = {2, 7, 18, 19, 20, 21}  # X509_V_ERR_*: no issuer found, another one's signature, self-signed
 _EXPIRED = {9, 10}
 
 
@@ -75,7 +75,7 @@ def _busy_fault(config: HashicorpConfig, answer: Answer, what: str) -> ProviderE
     if status == UNINITIALIZED or "not initialized" in answer.errors():
         return ProviderError(UNAVAILABLE, f"{label} at {config.address} is not initialized; run: vault operator init")
     if status < SERVER_ERROR:
-        message = f"{what}: the node at {config.address} does not serve it now (status {status})"
+        message = f"{what}: the node of {label} at {config.address} does not serve it now (status {status})"
         return ProviderError(UNAVAILABLE, f"{message}; `address` had better be that of the active node")
     message = f"{what}: {label} at {config.address} answers with status {status}; see its log"
     return ProviderError(UNAVAILABLE, message, retry_after=_retry_after(answer))
@@ -139,12 +139,15 @@ def _tls_fault(config: HashicorpConfig, cause: ssl.SSLError) -> ProviderError:
     reason = cause.reason or ""
     if reason == "WRONG_VERSION_NUMBER":
         return ProviderError(INVALID_CONFIG, f"{where} does not speak TLS; `address` may have to begin with http:")
+    if "ALERT" in reason and config.tls.client_cert is not None:
+        return ProviderError(INVALID_CONFIG, f"{where} does not accept the certificate of tls.client_cert ({reason})")
     if "CERTIFICATE_REQUIRED" in reason or "HANDSHAKE_FAILURE" in reason:
         message = f"{where} wants a client certificate; set tls.client_cert and tls.client_key"
         return ProviderError(INVALID_CONFIG, message)
-    if "ALERT" in reason and ("CERTIFICATE" in reason or "UNKNOWN_CA" in reason):
-        return ProviderError(INVALID_CONFIG, f"{where} does not accept the certificate of tls.client_cert ({reason})")
-    return ProviderError(UNAVAILABLE, f"{where}: no TLS connection ({reason or 'it was cut off'}); see its log")
+    message = f"{where}: no TLS connection ({reason or 'it was cut off'}); see its log"
+    if config.tls.client_cert is None:
+        message += ", it may want a client certificate (tls.client_cert)"
+    return ProviderError(UNAVAILABLE, message)
 
 
 def _nested(error: BaseException, kind: type[ssl.SSLError]) -> ssl.SSLError | None:

@@ -46,6 +46,7 @@ def test_version_is_its_number_and_has_its_time(hashicorp: HashicorpServer, open
     assert found.version == "2"
     assert opened.get(path, "1").version == "1"
     shown = hashicorp.call("GET", f"secret/metadata/{path}")["data"]["versions"]["2"]["created_time"]
+    assert found.created_at is not None
     assert datetime.fromtimestamp(found.created_at, UTC).isoformat()[:19] == shown[:19]
 
 
@@ -63,8 +64,8 @@ def test_deleted_version_says_how_to_bring_it_back(hashicorp: HashicorpServer, o
 def test_destroyed_version_is_told_from_a_deleted_one(hashicorp: HashicorpServer, opened: HashicorpProvider, path: str):
     hashicorp.put(path, {"v": "one"})
     hashicorp.delete(path, 1, destroy=True)
-    for version in (None, "1"):
-        error = fault(lambda version=version: opened.get(path, version))
+    for call in (lambda: opened.get(path, None), lambda: opened.get(path, "1")):
+        error = fault(call)
         assert error.code == NOT_FOUND
         assert f"{path}: version 1 is destroyed" in error.message
         assert "undelete" not in error.message

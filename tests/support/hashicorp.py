@@ -188,7 +188,8 @@ class HashicorpServer:
         self.call("PUT", "sys/unseal", {"key": self._unseal_key})
 
     def limit(self, rate: float) -> None:
-        """Answer at most so many requests a second, except those below sys/."""
+        """Answer so many requests a minute for secrets, and say how long to wait then (servers may leave that out)."""
+        self.call("POST", "sys/quotas/config", {"enable_rate_limit_response_headers": True})
         body = {"path": "secret/", "rate": rate, "interval": "60s"}
         self.call("POST", "sys/quotas/rate-limit/tests", body)
 
