@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from dso.cli.plaintext import STDOUT, fault_as_variable, is_text, warn_of_plaintext, write_out
+from dso.secret import ENV_SCHEME
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ class _Mapped(NamedTuple):
 
     @property
     def reference(self) -> str:
-        return f"dso://{self.entry}#{self.field}"
+        """What stands for the value."""
+        return f"{ENV_SCHEME}{self.entry}#{self.field}"
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -75,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     from dso.cli.cloud import Cloud, cloud_mode
 
     with Cloud.open(cloud_mode(args, _LOCAL)) as cloud:
-        mapped = _mapped(_chosen(cloud, list(dict.fromkeys(args.names))))
+        mapped = _mapped(_chosen(cloud, args.names))
         values = _values(cloud, mapped)
     content = _CONTENT[args.format](_texts(mapped, values, args.format))
     write_out(content.encode(), args.output, force=args.force)
@@ -90,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
 def _chosen(cloud: Cloud, names: Sequence[str]) -> list[SecretInfo]:
     """The entries to export, in dso.yaml's order."""
     if names:
-        return [_named(cloud, name.removeprefix("dso://")) for name in names]
+        return [_named(cloud, name) for name in dict.fromkeys(name.removeprefix(ENV_SCHEME) for name in names)]
     from dso.cli.output import note
     from dso.errors import SecretNotFoundError
 

@@ -50,6 +50,11 @@ class _Shown:
         self.fields = fields
         self.of_one = of_one  # whether the one value in `fields` is all that the reference means
 
+    @property
+    def size(self) -> int | None:
+        """The secret's size in bytes; None when its field `value` hides the whole."""
+        return None if "value" in (self.seen.fields or ()) else self.seen.size
+
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command's parser."""
@@ -78,8 +83,9 @@ def run(args: argparse.Namespace) -> int:
     and `stale`: null where it has nothing.
 
     One secret as JSON: `reference`, `provider` and `path` (null when NAME is no entry of dso.yaml), `version`,
-    `size` in bytes, `age` in seconds, `stale`, `fields` (by name; null if masked or null itself; a secret
-    without fields has the one field `value`) and `base64`, whether the value is binary and shown in Base64.
+    `size` in bytes (null when a field `value` hides the whole), `age` in seconds, `stale`, `fields` (by name; null
+    if masked or null itself; a secret without fields has the one field `value`) and `base64`, whether the
+    value is binary and shown in Base64.
 
     Raises:
         UsageError: flags contradict each other, or it is Local Mode.
@@ -239,7 +245,7 @@ def _document(shown: _Shown, entry: SecretInfo | None) -> dict[str, Any]:
         "provider": entry.provider if entry else None,
         "path": entry.path if entry else None,
         "version": seen.version,
-        "size": seen.size,
+        "size": shown.size,
         "age": seen.age,
         "stale": seen.stale,
         "fields": {field: value if value is None else _encoded(value, is_binary) for field, value in values.items()},
@@ -264,7 +270,8 @@ def _print(shown: _Shown, entry: SecretInfo | None, *, reveal: bool) -> None:
     if entry is not None:
         print(printable(f"Source:   {entry.provider}, {entry.path}"))
     print(printable(f"Version:  {seen.version or '-'}"))
-    print(f"Size:     {seen.size} B")
+    if shown.size is not None:
+        print(f"Size:     {shown.size} B")
     print(f"Age:      {duration(seen.age)}" + (", STALE: the provider does not answer" if seen.stale else ""))
     if not shown.fields:
         print("Fields:   none")

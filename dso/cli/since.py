@@ -11,7 +11,7 @@ _DATE, _TIME, _SHORT_TIME, _OFFSET = "dddd-dd-dd", "dd:dd:dd", "dd:dd", "dd:dd"
 
 
 def parse_since(text: str, now: float) -> float:
-    """The moment in seconds since 1970; a date or time without a zone is this machine's.
+    """The moment in seconds since 1970, and no earlier one; a date or time without a zone is this machine's.
 
     Raises:
         UsageError: it is none of the forms.
@@ -24,7 +24,7 @@ def parse_since(text: str, now: float) -> float:
     moment = _calendar(text)
     if moment is None:
         raise UsageError(f"--since: {text!r} is no time", hint=f"give {FORMS}")
-    return moment
+    return max(moment, 0.0)
 
 
 def _span(text: str) -> float | None:

@@ -259,6 +259,8 @@ class LineStream:
             text += piece[: max(self._left - len(_LINE_END), 0)]
             self._left -= len(piece)
             end = self._data.find(_LINE_END)
+            if not self._left and end < 0 and len(self._data) > MAX_HEAD:
+                raise WireError("the length of a piece is too large")
             if self._left or end < 0:
                 break
             size = _number(self._data[:end].split(b";")[0].decode("latin-1"), 16, _MAX_CHUNK)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dso.errors import SecretFieldError
-from dso.protocol.fields import field_of
+from dso.protocol.fields import field_names, field_of, fields_of
 from dso.secret import SecretValue
 
 OBJECT = (
@@ -122,3 +122,27 @@ def test_control_characters_in_field_names_do_not_reach_the_terminal():
 def test_every_string_field_comes_out_as_it_is(members):
     for name, text in members.items():
         assert _field(json.dumps(members).encode(), name) == text.encode()
+
+
+def test_all_fields_are_what_each_of_them_is():
+    value = SecretValue(b'{"s": "x", "n": 1.10, "none": null, "o": {"a": [1]}, "value": true}')
+    found = fields_of(value, name="shop/db")
+    assert {name: one and one.reveal() for name, one in found.items()} == {
+        "s": b"x",
+        "n": b"1.10",
+        "none": None,
+        "o": b'{"a":[1]}',
+        "value": b"true",
+    }
+    assert field_names(value) == ("s", "n", "none", "o", "value")
+
+
+@pytest.mark.parametrize("raw", [b"text", b"[1]", b"\xff", b'{"a": ', b""])
+def test_what_is_no_object_has_no_fields(raw):
+    assert field_names(SecretValue(raw)) is None
+    assert fields_of(SecretValue(raw), name="x") is None
+
+
+def test_empty_object_has_no_fields_but_is_one():
+    assert field_names(SecretValue(b"{}")) == ()
+    assert fields_of(SecretValue(b"{}"), name="x") == {}
