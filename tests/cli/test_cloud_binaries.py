@@ -1,0 +1,277 @@
+"""The frozen agent and providers' plugins as files and processes: what is in them, and what they live on."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import sysconfig
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from dso.protocol.provider import SecretData
+from dso.version import VERSION
+from tests.support.archive import Contents, contents_of
+from tests.support.aws import Moto, settings
+from tests.support.imports import all_imports
+from tests.support.plugin import HANG, Plugin
+from tests.support.process import PYTHON, ROOT, run
+from tests.support.processes import descendants
+from tests.support.wait import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+DIRECTORY = os.path.join(ROOT, "dist", "bin")
+MIB = 1024 * 1024
+
+# Of no use in any of them, nor are their sub-modules.
+UNWANTED = {
+    *["boto3", "s3transfer", "moto", "flask", "werkzeug", "jinja2", "responses", "requests", "hvac", "docker"],
+    *["PyInstaller", "altgraph", "pytest", "_pytest", "hypothesis", "mypy", "ruff", "pexpect", "pip", "setuptools"],
+    *["pkg_resources", "unittest", "doctest", "pdb", "pydoc", "tkinter", "sqlite3", "distutils", "multiprocessing"],
+    *["cryptography", "tests"],
+}
+PROVIDERS = {"boto", "botocore", "urllib3", "jmespath", "dateutil"}
+
+
+class Binary(NamedTuple):
+    """`most_bytes` of the file, `unwanted` in this one in particular."""
+
+    name: str
+    most_bytes: int
+    unwanted: set[str]
+
+    @property
+    def path(self) -> str:
+        return os.path.join(DIRECTORY, self.name)
+
+    @property
+    def launcher(self) -> str:
+        return "dso.entry." + self.name.replace("-", "_")
+
+
+BINARIES = [
+    Binary("dso-agent", 32_000_000, {*PROVIDERS, "dso.providers", "dso.cli", "dso.vault"}),
+    Binary("dso-provider-vault", 25_000_000, {*PROVIDERS - {"urllib3"}, "aiohttp", "yaml", "dso.agent", "dso.cli"}),
+    Binary("dso-provider-aws", 28_000_000, {"aiohttp", "yaml", "certifi", "dso.agent", "dso.cli"}),
+]
+
+
+@pytest.fixture(params=BINARIES, ids=lambda binary: binary.name)
+def binary(request: pytest.FixtureRequest) -> Binary:
+    found: Binary = request.param
+    assert os.access(found.path, os.X_OK), f"{found.path} is missing: run `make binaries` first"
+    return found
+
+
+@pytest.fixture
+def contents(binary: Binary) -> Contents:
+    return contents_of(binary.path)
+
+
+# What is in them
+
+
+def test_size_has_its_limit(binary: Binary) -> None:
+    assert os.path.getsize(binary.path) <= binary.most_bytes
+
+
+def test_holds_nothing_of_the_others_and_nothing_for_development(binary: Binary, contents: Contents) -> None:
+    unwanted = UNWANTED | binary.unwanted
+    assert binary.launcher.rpartition(".")[2] in contents.scripts
+    assert not {name for name in contents.importable if not unwanted.isdisjoint(prefixes(name))}
+
+
+def prefixes(module: str) -> set[str]:
+    parts = module.split(".")
+    return {".".join(parts[: length + 1]) for length in range(len(parts))}
+
+
+def test_everything_dso_imports_is_in_it(binary: Binary, contents: Contents) -> None:
+    ours = contents.importable | {binary.launcher}
+    imported = {one.name for one in all_imports() if one.importer in ours}
+    there = contents.importable | set(sys.builtin_module_names) | {"_frozen_importlib", "_frozen_importlib_external"}
+    assert imported - there == set()
+
+
+def test_every_module_in_it_finds_what_it_imports(contents: Contents) -> None:
+    """With nothing else to be found: each is imported from where it was frozen from."""
+    code = """
+import importlib, json, sys, warnings
+from importlib.machinery import BuiltinImporter, FrozenImporter, PathFinder
+warnings.simplefilter("ignore")
+there = set(json.load(sys.stdin))
+class OnlyThese:
+    def find_spec(self, name, path=None, target=None):
+        return PathFinder.find_spec(name, path, target) if name in there else None
+sys.path += sys.argv[1:]
+sys.meta_path[:] = [BuiltinImporter, FrozenImporter, OnlyThese()]
+for name in sorted(there):
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        print(f"{name}: {error}")
+"""
+    only_for_the_boot_loader = {name for name in contents.early if name.startswith("pyimod")}
+    there = sorted(contents.importable - only_for_the_boot_loader - {"dso.entry.early_daemon"})
+    done = run([PYTHON, "-I", "-S", "-c", code, ROOT, sysconfig.get_path("purelib")], input=json.dumps(there))
+    assert done.out.splitlines() == []
+
+
+def test_each_start_unpacks_libraries_only(contents: Contents) -> None:
+    assert "base_library.zip" in contents.unpacked
+    assert {name for name in contents.unpacked if ".so" not in name} == {"base_library.zip"}
+    assert not {name for name in contents.unpacked if name.startswith(("libc.", "libm.", "libz.", "ld-"))}
+
+
+def test_has_botocores_data_for_reading_secrets_and_none_else() -> None:
+    files = {name for name in contents_of(os.path.join(DIRECTORY, "dso-provider-aws")).lazy if name.startswith("data/")}
+    services = {name.split("/")[2] for name in files if name.count("/") > 2}
+    assert services == {"secretsmanager", "sts", "sso", "sso-oidc", "signin"}
+    tables = {name.removeprefix("data/botocore/") for name in files if name.count("/") == 2}
+    assert tables == {
+        *["endpoints.json", "partitions.json", "_retry.json", "sdk-default-configuration.json", "cacert.pem"]
+    }
+
+
+# What they live on
+
+
+@pytest.mark.parametrize("name", ["dso-agent", "dso-provider-vault", "dso-provider-aws"])
+def test_needs_no_python_nor_libraries_beside_glibc(name: str, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    bare_machine(root, name)
+    mounts = f"mount -t proc proc {root}/proc && mount --rbind /dev {root}/dev"
+    enter = ["unshare", "--mount", "sh", "-c", f'{mounts} && exec chroot {root} "$@"', "sh"]
+    assert VERSION in run([*enter, f"/bin/{name}", "--version"]).out
+    if name.startswith("dso-provider-"):
+        config = {"vault": {"address": "https://127.0.0.1:9", "auth": {"method": "token", "token": "none-such"}}}
+        config["aws"] = {"region": "eu-central-1", "access_key_id": "a" * 20, "secret_access_key": "b" * 20}
+        config["aws"]["endpoint_url"] = "https://127.0.0.1:9"
+        with Plugin([*enter, f"/bin/{name}"]) as plugin:
+            plugin.initialize(config[name.rpartition("-")[2]], timeout=2)
+            assert plugin.call("check").code == "unavailable"
+    assert os.listdir(root / "tmp") == []
+
+
+def bare_machine(root: Path, name: str) -> None:
+    """A file system with the binary, glibc and nothing else: not even OpenSSL."""
+    linked = run(["ldd", os.path.join(DIRECTORY, name)]).out.split()
+    libraries = [word for word in linked if word.startswith("/")]
+    libc = os.path.dirname(next(word for word in libraries if "/libc.so" in word))
+    for library in {*libraries, f"{libc}/libm.so.6"}:
+        os.makedirs(root / os.path.dirname(library)[1:], exist_ok=True)
+        shutil.copy(library, root / library[1:])
+    for directory in ("bin", "dev", "proc", "tmp"):
+        (root / directory).mkdir()
+    shutil.copy(os.path.join(DIRECTORY, name), root / "bin" / name)
+
+
+@pytest.fixture(scope="module")
+def moto() -> Iterator[Moto]:
+    with Moto() as moto:
+        moto.put("prod/db", "value")
+        yield moto
+
+
+class Started(NamedTuple):
+    """The AWS plugin from a place and with a temporary directory of its own, initialized, asked nothing yet."""
+
+    plugin: Plugin
+    file: Path
+    temporary: Path
+
+    @property
+    def child(self) -> int:
+        """The process of the program; the other one is the boot loader's."""
+        (found,) = descendants(self.plugin.process.pid)
+        return found.pid
+
+
+@pytest.fixture
+def started(moto: Moto, tmp_path: Path) -> Iterator[Started]:
+    file, temporary = tmp_path / "dso-provider-aws", tmp_path / "temporary"
+    shutil.copy(os.path.join(DIRECTORY, file.name), file)
+    temporary.mkdir()
+    role = {"role_arn": "arn:aws:iam::123456789012:role/reader", "sts_endpoint_url": moto.endpoint}
+    with Plugin([str(file)], {"TMPDIR": str(temporary)}) as plugin:
+        plugin.initialize(settings(moto, **role))
+        yield Started(plugin, file, temporary)
+
+
+def assert_serves(plugin: Plugin) -> None:
+    """Reading a secret through a role loads models of two services, and modules that were not needed before."""
+    found = plugin.get("prod/db")
+    assert isinstance(found, SecretData), found
+    assert found.content.reveal() == b"value"
+    assert plugin.call("check").error is None
+
+
+def test_serves_on_when_its_temporary_directory_is_cleared(started: Started) -> None:
+    """systemd-tmpfiles removes what nobody has touched in /tmp for ten days."""
+    shutil.rmtree(started.temporary)
+    assert_serves(started.plugin)
+
+
+def test_serves_on_when_its_file_is_replaced(started: Started) -> None:
+    newer = started.file.with_name("newer")
+    newer.write_bytes(os.urandom(os.path.getsize(started.file)))
+    os.rename(newer, started.file)
+    assert_serves(started.plugin)
+
+
+@pytest.mark.parametrize("way", ["shutdown", "end of input", "SIGTERM"])
+def test_leaves_nothing_in_the_temporary_directory(started: Started, way: str) -> None:
+    assert len(os.listdir(started.temporary)) == 1
+    if way == "shutdown":
+        started.plugin.call("shutdown")
+    elif way == "end of input":
+        started.plugin.close_input()
+    else:
+        started.plugin.process.send_signal(signal.SIGTERM)
+    assert started.plugin.process.wait(HANG) == 0
+    assert os.listdir(started.temporary) == []
+
+
+def test_does_not_outlive_its_boot_loader(started: Started) -> None:
+    child = started.child
+    started.plugin.process.kill()
+    started.plugin.process.wait()
+    wait_until(lambda: not os.path.exists(f"/proc/{child}"), "the program ends")
+
+
+def test_a_program_for_credentials_gets_the_machines_own_libraries_and_cannot_read_the_requests(
+    moto: Moto, tmp_path: Path
+) -> None:
+    program = tmp_path / "credentials"
+    keys = {"Version": 1, "AccessKeyId": "testing", "SecretAccessKey": "testing"}
+    program.write_text(f"#!/bin/sh\nenv >{tmp_path}/env\ncat >{tmp_path}/input\necho '{json.dumps(keys)}'\n")
+    program.chmod(0o755)
+    (tmp_path / "config").write_text(f"[default]\nregion = eu-central-1\ncredential_process = {program}\n")
+    env = {"AWS_CONFIG_FILE": str(tmp_path / "config"), "AWS_EC2_METADATA_DISABLED": "true"}
+    argv = [os.path.join(DIRECTORY, "dso-provider-aws")]
+    for ours in ({}, {"LD_LIBRARY_PATH": "/usr/lib/theirs"}):
+        with Plugin(argv, {**env, **ours}) as plugin:
+            plugin.initialize({"endpoint_url": moto.endpoint, "region": "eu-central-1"})
+            sent = [plugin.send("get", {"path": "prod/db"}) for _ in range(5)]
+            assert all(isinstance(plugin.secret(number), SecretData) for number in sent)
+        seen = dict(line.split("=", 1) for line in (tmp_path / "env").read_text().splitlines())
+        assert seen.get("LD_LIBRARY_PATH") == ours.get("LD_LIBRARY_PATH")
+        assert not [name for name in seen if name.startswith(("_PYI", "_MEI", "LD_LIBRARY_PATH_ORIG"))]
+        assert (tmp_path / "input").read_bytes() == b""
+
+
+def test_memory_stays_within_its_limit(started: Started) -> None:
+    assert_serves(started.plugin)
+    assert resident(started.plugin.process.pid) + resident(started.child) <= 90 * MIB
+
+
+def resident(pid: int) -> int:
+    with open(f"/proc/{pid}/status") as status:
+        (line,) = [line for line in status if line.startswith("VmRSS:")]
+    return int(line.split()[1]) * 1024
