@@ -32,6 +32,8 @@ _LEVELS = {
     "volume.failed": "error",
     "volume.state_damaged": "error",
     "volume.state_unwritten": "error",
+    "volume.waiting": "warning",
+    "volume.retained": "warning",
 }
 
 

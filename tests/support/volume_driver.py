@@ -30,7 +30,8 @@ from dso.agent.volumesocket import open_driver
 from dso.compose.template import parse_template
 from dso.protocol.agent import Fault, VolumeFile, VolumeSpec
 from dso.secret import SecretValue
-from tests.support.process import PYTHON, ROOT, environment, run
+from tests.support.process import PYTHON, ROOT, environment
+from tests.support.process import run as start_program
 from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ class Driver:
         mounts: where its volumes are mounted.
     """
 
-    def __init__(self, *, timing: Timing = QUICK, prefix: tuple[str, ...] = ()) -> None:
-        """`prefix` starts the process, such as `unshare`."""
+    def __init__(self, *, timing: Timing = QUICK, prefix: tuple[str, ...] = (), run: str = "") -> None:
+        """`prefix` starts the process, such as `unshare`; `run` are options of a tmpfs for the runtime directory."""
         self.name = f"dsotest-{secrets.token_hex(4)}"
         self.socket = f"{PLUGINS}/{self.name}.sock"
         self._memory = tempfile.mkdtemp(prefix="dsotest-", dir="/dev/shm")  # values never reach a disk
@@ -62,6 +63,10 @@ class Driver:
         self.state = os.path.join(self._directory, "state")
         self.runtime = os.path.join(self._directory, "run")
         self.mounts = os.path.join(self.runtime, "volumes")
+        self._has_run = bool(run)
+        if run:
+            os.mkdir(self.runtime)
+            start_program(["mount", "-t", "tmpfs", "-o", run, "run", self.runtime])
         self.boot = "first"
         self.prefix = prefix
         self.timing = timing
@@ -143,7 +148,7 @@ class Driver:
     def reboot(self) -> None:
         """What a reboot does to our mounts; the process must not run. The next one thinks it is another boot."""
         for name in os.listdir(self.mounts) if os.path.isdir(self.mounts) else []:
-            run(["umount", "-l", os.path.join(self.mounts, name)], check=False)
+            start_program(["umount", "-l", os.path.join(self.mounts, name)], check=False)
         self.boot = secrets.token_hex(4)
 
     def events(self, name: str = "") -> list[dict[str, Any]]:
@@ -178,7 +183,7 @@ class Driver:
     def call(self, method: str, body: object) -> Result:
         """Ask as the Engine does."""
         data = json.dumps(body)
-        return run(["curl", "-sS", "--unix-socket", self.socket, "-d", data, f"http://driver/{method}"])
+        return start_program(["curl", "-sS", "--unix-socket", self.socket, "-d", data, f"http://driver/{method}"])
 
     def _runs(self) -> bool:
         return self._process is not None and self._process.poll() is None
@@ -201,6 +206,8 @@ class Driver:
         if os.path.exists(self.socket):
             os.unlink(self.socket)
         self.reboot()
+        if self._has_run:
+            start_program(["umount", self.runtime])
         for directory in (self._memory, self._directory):
             shutil.rmtree(directory)
 

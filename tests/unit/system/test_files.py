@@ -62,6 +62,15 @@ def test_failure_keeps_the_old_file_and_removes_the_temporary(tmp_path, monkeypa
     assert os.listdir(tmp_path) == ["file"]
 
 
+def test_what_need_not_be_durable_is_whole_without_waiting_for_the_disk(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(os, "fsync", None)
+    write_atomic(str(path), b"new", durable=False)
+    assert path.read_bytes() == b"new"
+    assert _temporaries(tmp_path) == []
+
+
 def test_short_writes_are_continued(tmp_path, monkeypatch):
     original = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, data: original(descriptor, bytes(data)[:7]))
