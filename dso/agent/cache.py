@@ -155,6 +155,11 @@ class Cache:
             key=lambda entry: (*entry.key[:2], entry.key.version or ""),
         )
 
+    def trouble(self, provider: str) -> ProviderError | None:
+        """Why nothing that was last asked of a provider could be had; None when it answers."""
+        health = self._providers.get(provider)
+        return health.error if health is not None else None
+
     def counts(self) -> dict[str, int]:
         """What happened since the start, in secrets (`fetches`: in calls), and the `entries` and `bytes` held now.
 

@@ -19,6 +19,7 @@ from dso.agent.events import Events
 from dso.agent.fingerprints import fingerprint_key
 from dso.agent.logbook import take_over_logging
 from dso.agent.metrics import Metrics, resident_memory
+from dso.agent.plugin import RUNNING
 from dso.agent.providers import Providers
 from dso.agent.redaction import Redactor
 from dso.agent.reload import Reloader
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dso.agent.logbook import Logbook
+    from dso.agent.plugin import ProviderState
     from dso.agent.sockets import Listening
     from dso.agent.volumedriver import VolumeDriver
     from dso.agent.volumesocket import DriverServer
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 
 GRACE = 10.0  # seconds for requests that are under way when the agent ends
 TIDY_INTERVAL = 60.0
+FAILING = "failing"  # a plugin runs, and its backend gives nothing
 _FILES = 65536  # descriptors, where we may have as many
 
 
@@ -277,7 +280,7 @@ class Agent:
 
     def _summary(self) -> str:
         states = self.providers.states()
-        running = sum(one.state == "running" for one in states)
+        running = sum(one.state == RUNNING for one in states)
         text = f"{running} of {len(states)} providers running, {self.cache.counts()['entries']} secrets in memory"
         return f"{text}; the configuration is faulty, a former one in force" if self.reloader.error else text
 
@@ -306,25 +309,27 @@ class Agent:
             "config_error": self.reloader.error,
             "restart_needed": list(self.reloader.needs_restart),
             "secrets": len(self.config.secrets),
-            "providers": [
-                {
-                    "name": one.name,
-                    "type": one.type,
-                    "state": one.state,
-                    "error": one.error.message if one.error else "",
-                    "code": one.error.code if one.error else "",
-                    "plugin": one.path,
-                    "pid": one.pid,
-                    "version": one.version,
-                    "restarts": one.restarts,
-                    "retry_in": one.retry_in,
-                    "cached": cached.get(one.name, 0),
-                }
-                for one in self.providers.states()
-            ],
+            "providers": [self._provider(one, cached.get(one.name, 0)) for one in self.providers.states()],
             "cache": self.cache.counts(),
             "connections": len(self.server.hub),
             "memory": resident_memory(),
+        }
+
+    def _provider(self, one: ProviderState, cached: int) -> dict[str, Any]:
+        """A provider's state: of its plugin, and of the backend behind one that runs."""
+        trouble = self.cache.trouble(one.name) if one.state == RUNNING else one.error
+        return {
+            "name": one.name,
+            "type": one.type,
+            "state": FAILING if trouble and one.state == RUNNING else one.state,
+            "error": trouble.message if trouble else "",
+            "code": trouble.code if trouble else "",
+            "plugin": one.path,
+            "pid": one.pid,
+            "version": one.version,
+            "restarts": one.restarts,
+            "retry_in": one.retry_in,
+            "cached": cached,
         }
 
     def _gauges(self) -> dict[tuple[str, tuple[str, ...]], float]:
@@ -339,6 +344,6 @@ class Agent:
         found.update({("dso_agent_cache_total", (what,)): count for what, count in counts.items()})
         found.update({("dso_agent_events_total", (event,)): count for event, count in self.events.counts.items()})
         for one in self.providers.states():
-            found["dso_agent_provider_up", (one.name, one.type)] = one.state == "running"
+            found["dso_agent_provider_up", (one.name, one.type)] = self._provider(one, 0)["state"] == RUNNING
             found["dso_agent_provider_restarts_total", (one.name, one.type)] = one.restarts
         return found

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from dso.agent.backoff import Backoff
-from dso.protocol.codes import INTERNAL, THROTTLED, TRANSIENT
+from dso.protocol.codes import INTERNAL, INVALID_REQUEST, NOT_FOUND, PERMISSION_DENIED, THROTTLED, TRANSIENT
 from dso.protocol.provider import ProviderError, SecretData
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from dso.agent.store import Key
 
+_OF_ONE_SECRET = frozenset({NOT_FOUND, PERMISSION_DENIED, INVALID_REQUEST})  # says nothing against the provider
 _FIRST_RETRY, _LAST_RETRY = 1.0, 60.0  # seconds before a provider that is down is asked to renew what there is
 
 
@@ -37,13 +38,14 @@ class Flight:
 class ProviderHealth:
     """What is known of a provider as a whole."""
 
-    __slots__ = ("backoff", "calls", "generation", "retry_at", "throttled_until")
+    __slots__ = ("backoff", "calls", "error", "generation", "retry_at", "throttled_until")
 
     def __init__(self, random: Callable[[], float]) -> None:
         self.backoff = Backoff(_FIRST_RETRY, _LAST_RETRY, random)
         self.retry_at = 0.0
         self.throttled_until = 0.0
         self.calls = 0  # under way
+        self.error: ProviderError | None = None  # why nothing that was asked of it last could be had
         self.generation = 0  # grows when its configuration changes
 
     @property
@@ -57,6 +59,8 @@ class ProviderHealth:
         throttled = [error.retry_after or 0.0 for error in errors if error.code == THROTTLED]
         if throttled:
             self.throttled_until = now + max(throttled)
+        of_provider = [error for error in errors if error.code not in _OF_ONE_SECRET]
+        self.error = of_provider[0] if len(of_provider) == len(outcomes) else None
         if len(errors) == len(outcomes) and all(error.code in TRANSIENT for error in errors):
             self.retry_at = now + self.backoff.failed(max(error.retry_after or 0.0 for error in errors))
         else:
@@ -68,3 +72,4 @@ class ProviderHealth:
         self.generation += 1
         self.backoff.succeeded()
         self.retry_at = self.throttled_until = 0.0
+        self.error = None

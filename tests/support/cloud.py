@@ -17,19 +17,34 @@ if TYPE_CHECKING:
 PLUGINS = "/run/docker/plugins"  # where the Engine looks for drivers
 
 
+def new_driver() -> str:
+    """A driver's name that no other test has."""
+    return f"dsotest{secrets.token_hex(4)}"
+
+
 class CloudAgent(Agent):
-    """An agent with one provider `fake`, and a volume driver of a name of its own."""
+    """An agent with one provider `fake`, and a volume driver called `driver`.
+
+    An Engine asks every driver it has ever used for its volumes, and waits 15 seconds for one that is
+    gone. So whoever lets an Engine use the driver takes a PrivateEngine, and one name for all its agents.
+    """
 
     def __init__(
-        self, secrets_of_provider: Mapping[str, Mapping[str, object]], rest: str = "", **settings: object
+        self,
+        secrets_of_provider: Mapping[str, Mapping[str, object]],
+        rest: str = "",
+        *,
+        driver: str | None = None,
+        variant: str = "source",
+        **settings: object,
     ) -> None:
         """`rest` is what else stands in dso.yaml, `settings` the provider's own."""
-        self.driver = f"dsotest{secrets.token_hex(4)}"
+        self.driver = driver or new_driver()
         os.makedirs(PLUGINS, exist_ok=True)
-        super().__init__(volume_socket=f"{PLUGINS}/{self.driver}.sock")
+        super().__init__(variant=variant, volume_socket=f"{PLUGINS}/{self.driver}.sock")
         self.secrets = dict(secrets_of_provider)
         self.write_secrets(self.secrets)
-        self.use_fake(rest, **settings)
+        self.use_fake(rest, agent=None, **settings)
 
     def serve(self, home: DsoHome) -> None:
         """Start it, and make everything this user runs use it, in Cloud Mode."""

@@ -254,6 +254,21 @@ async def test_one_failed_call_speaks_for_all_secrets_of_the_provider() -> None:
 
 
 @in_loop
+async def test_provider_is_in_trouble_while_nothing_that_is_asked_of_it_can_be_had() -> None:
+    bench = Bench()
+    assert bench.cache.trouble("p") is None  # never asked
+    bench.backend.errors["p"] = ProviderError(UNAUTHENTICATED, "expired")
+    await bench.get(A)
+    trouble = bench.cache.trouble("p")
+    assert trouble is not None
+    assert (trouble.code, trouble.message) == (UNAUTHENTICATED, "expired")
+    assert bench.cache.trouble("q") is None
+    bench.backend.errors = {"b": ProviderError(NOT_FOUND, "none")}
+    await bench.get(B)
+    assert bench.cache.trouble("p") is None  # it answers: that there is no such secret
+
+
+@in_loop
 async def test_one_failing_secret_does_not_make_its_provider_suspect() -> None:
     bench = Bench()
     await bench.cache.get_many([A, B])
