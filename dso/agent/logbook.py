@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import re
-import sys
 import time
 from collections import deque
 from functools import lru_cache
@@ -28,6 +27,7 @@ KEPT_LINES = 2000
 MAX_LINE = 8192
 MAX_FOLLOWERS_LAG = 1000  # lines a follower may be behind before it misses some
 _MAX_REDACTORS = 256
+_STDERR = 2
 
 _RANK = {level: rank for rank, level in enumerate(LEVELS)}
 _PRIORITY = {"debug": "<7>", "info": "<6>", "warning": "<4>", "error": "<3>"}  # sd-daemon(3)
@@ -58,13 +58,13 @@ class Logbook:
         *,
         level: str = "info",
         form: str = "text",
-        stream: int = 2,
+        stream: int = _STDERR,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`form` is "text" or "json", `stream` a descriptor."""
         self._clock = clock
         self._stream = stream
-        self._journal = stream == sys.__stderr__.fileno() and logs_to_journal() if sys.__stderr__ else False
+        self._journal = stream == _STDERR and logs_to_journal()
         self._lines: deque[LogLine] = deque(maxlen=KEPT_LINES)
         self._followers: set[Follower] = set()
         self._redactors: tuple[Callable[[str], str], ...] = ()
