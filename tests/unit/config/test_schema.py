@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 with open(f"{ROOT}/docs/dso-yaml.md", encoding="utf-8") as _file:
     PAGE = _file.read()
+with open(f"{ROOT}/README.md", encoding="utf-8") as _file:
+    README = _file.read()
 EXAMPLES = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+EXAMPLES += re.findall(r"```yaml\n(# /etc/dso/dso.yaml\n.*?)```", README, re.DOTALL)
 
 TABLES: dict[str, Iterable[str]] = {
     "## The file": FILE.keys,
