@@ -79,13 +79,13 @@ class Resolver:
                 faults[text] = _provider_fault(text, key, found)
                 continue
             picked = self._picker.pick(text, reference, key, found.data)
-            if is_wanted:
-                room -= picked.size
             if picked.fault is not None:
                 faults[text] = picked.fault._replace(reference=text)
-            elif room < 0:
+            elif is_wanted and picked.size > room:
                 faults[text] = Fault(codes.TOO_LARGE, "the values of one answer would exceed 64 MiB", reference=text)
             else:
+                if is_wanted:
+                    room -= picked.size
                 resolved.append((text, picked, found, is_wanted))
                 subjects[subject] = None
         return Given(resolved, [faults[text] for text in wanted if text in faults], list(subjects), refused)
@@ -230,7 +230,9 @@ def _content_references(template: Template | Fault) -> tuple[SecretRef, ...]:
 
 
 def _content(template: Template, values: Mapping[SecretRef, bytes]) -> bytes:
-    return template.render(lambda each: values[each] if each in values else container_path(each).encode())
+    if template.whole:
+        return values[template.whole]
+    return template.render(lambda each: container_path(each).encode() if each.is_file else values[each])
 
 
 def _provider_fault(text: str, key: Key, error: ProviderError) -> Fault:
