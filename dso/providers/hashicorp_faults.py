@@ -120,7 +120,7 @@ def connection_fault(config: HashicorpConfig, error: exceptions.HTTPError, secon
     elif isinstance(error, exceptions.TimeoutError):
         return timeout_fault(config, seconds)
     else:
-        fault = "closed the connection without an answer; see its log"
+        fault = f"closed the connection without an answer; see its log{_client_certificate_hint(config)}"
     return ProviderError(UNAVAILABLE, f"{where} {fault}")
 
 
@@ -145,9 +145,14 @@ def _tls_fault(config: HashicorpConfig, cause: ssl.SSLError) -> ProviderError:
         message = f"{where} wants a client certificate; set tls.client_cert and tls.client_key"
         return ProviderError(INVALID_CONFIG, message)
     message = f"{where}: no TLS connection ({reason or 'it was cut off'}); see its log"
-    if config.tls.client_cert is None:
-        message += ", it may want a client certificate (tls.client_cert)"
-    return ProviderError(UNAVAILABLE, message)
+    return ProviderError(UNAVAILABLE, message + _client_certificate_hint(config))
+
+
+def _client_certificate_hint(config: HashicorpConfig) -> str:
+    """In TLS 1.3 a server that misses one cuts the connection, and the alert that says so may be lost with it."""
+    if config.tls.client_cert is not None or not config.address.startswith("https:"):
+        return ""
+    return ", it may want a client certificate (tls.client_cert)"
 
 
 def _nested(error: BaseException, kind: type[ssl.SSLError]) -> ssl.SSLError | None:
