@@ -80,9 +80,10 @@ class Machine:
         """Run a script of POSIX sh as root; `args` are its $1 and so on."""
         return self.run("sh", "-euc", script, "sh", *args, check=check, timeout=timeout)
 
-    def user(self, name: str, *args: str, check: bool = True) -> Result:
+    def user(self, name: str, *args: str, check: bool = True, input: str | None = None) -> Result:  # noqa: A002
         """Run a command as another user, in that user's groups."""
-        return self.run("setpriv", f"--reuid={name}", f"--regid={name}", "--init-groups", *args, check=check)
+        become = ["setpriv", f"--reuid={name}", f"--regid={name}", "--init-groups"]
+        return self.run(*become, *args, check=check, input=input)
 
     def write(self, path: str, content: bytes | str, mode: int = 0o644) -> None:
         """Write a file of root's, its directories too."""
