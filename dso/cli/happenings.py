@@ -60,6 +60,7 @@ _SHOWN_ATTRIBUTES = {
     "container": "container",
 }
 _SHORT_ID = 12
+_ROUNDING = 0.01  # seconds by which an agent may tell its age wrong
 
 
 class Happening(NamedTuple):
@@ -87,7 +88,7 @@ class AgentSource:
         self._client: AgentClient | None = None
         self._block: list[str] = []
         self._last: int | None = None  # the number of the last event
-        self._up_since = 0.0
+        self._up_since = 0.0  # by our clock; no later than this
         self._news = ""
 
     def open(self) -> LineStream:
@@ -100,15 +101,16 @@ class AgentSource:
         self.close()
         self._client = client = connect(self._mode)
         self.label = f"the agent at {client.path}"
+        before = monotonic()
         status = client.status()
         self.driver = status.info.volume_driver.name if status.info.volume_driver.available else ""
-        up_since = monotonic() - status.uptime
-        is_another = up_since > self._up_since + 1.0
+        # Both clocks are the machine's own: an agent that started later than the former one can have is another.
+        is_another = before - status.uptime > self._up_since + _ROUNDING
         self._news = f"dso-agent {status.info.version}" + (", restarted" if is_another else "")
         after = self._last
         if is_another and after is not None:
             after = 0  # it counts anew, and all it has to tell is new
-        self._up_since, self._block = up_since, []
+        self._up_since, self._block = monotonic() - status.uptime, []
         headers = None if after is None else {"Last-Event-ID": str(after)}
         self._last = after or 0
         return client.follow(EVENTS, headers)
@@ -187,9 +189,9 @@ class EngineSource:
             is_ours = paths.LABEL_DIGEST in attributes or paths.LABEL_ROLE in attributes
         if not is_ours:
             return None
-        fields = {shown: str(attributes[name]) for name, shown in _SHOWN_ATTRIBUTES.items() if name in attributes}
-        name = str(actor.get("ID", ""))
-        fields["id" if kind == "container" else "name"] = name[:_SHORT_ID] if kind == "container" else name
+        actor_id = str(actor.get("ID", ""))  # a volume's is its name
+        fields = {"id": actor_id[:_SHORT_ID]} if kind == "container" else {"name": actor_id}
+        fields |= {shown: str(attributes[name]) for name, shown in _SHOWN_ATTRIBUTES.items() if name in attributes}
         if "container" in fields:
             fields["container"] = fields["container"][:_SHORT_ID]
         if paths.LABEL_ROLE in attributes:

@@ -57,7 +57,7 @@ def test_what_came_behind_the_headers_is_not_lost() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk(b"a\nb"))
-        reader = Reader(ours)  # type: ignore[arg-type]
+        reader = Reader(ours)
         _, headers = reader.read_head()
         stream = reader.stream(headers)
         assert stream.lines() == [b"a"]
