@@ -279,13 +279,9 @@ class Engine:
         expected = (_BAD_REQUEST, _NOT_FOUND, _CONFLICT, _SERVER_ERROR)
         return self.request("POST", "/volumes/create", body=body, expected=expected)
 
-    def remove_volume(self, name: str, *, force: bool = False) -> bool:
-        """Remove a volume; False when a container, running or not, uses it. One that is gone counts as removed.
-
-        With force also one whose driver does not answer any more.
-        """
-        query = {"force": "1"} if force else None
-        response = self.request("DELETE", f"/volumes/{quote(name)}", query, expected=(_NOT_FOUND, _CONFLICT))
+    def remove_volume(self, name: str) -> bool:
+        """Remove a volume; False when a container, running or not, uses it. One that is gone counts as removed."""
+        response = self.request("DELETE", f"/volumes/{quote(name)}", expected=(_NOT_FOUND, _CONFLICT))
         return response.status != _CONFLICT
 
     def import_image(self, repository: str, tag: str, archive: bytes, changes: Sequence[str]) -> None:

@@ -326,5 +326,13 @@ def _directories(action: WriteFiles) -> list[str]:
 
 def _remove_volumes(engine: Engine, project: str) -> None:
     """Remove the project's volumes, Cloud Mode's too, but for those that a container, running or not, uses."""
+    refused = ""
     for volume in engine.volumes(label=[f"{paths.LABEL_ROLE}=volume", f"{paths.LABEL_PROJECT}={project}"]):
-        engine.remove_volume(volume["Name"], force=volume["Driver"] != "local")
+        try:
+            engine.remove_volume(volume["Name"])
+        except EngineError as error:
+            if volume["Driver"] == "local":
+                raise
+            refused = refused or (f"{error.message} (is dso-agent running? start it, then run `docker dso down` again)")
+    if refused:
+        raise EngineError(refused)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dso.system.http import Response
 
 OPTION = "spec"  # the driver's one option: the volume's definition as JSON
-_FIRST_ERROR = 400
+_FIRST_ERROR, _CONFLICT = 400, 409
 _LOCAL = "unix://"
 _CONTEXT = "context:"
 _NO_DRIVER = ("error looking up volume plugin", "plugin not found", "no such volume driver")
@@ -89,7 +89,8 @@ def unavailable(reason: str) -> FileSecretsUnavailableError:
 
 
 def _is_conflict(response: Response) -> bool:
-    return "conflict" in message_of(response) or "already exists" in message_of(response)
+    """Whether another driver has a volume of that name: "driver 'local' already has volume ...: must be unique"."""
+    return response.status == _CONFLICT or "volume name must be unique" in message_of(response)
 
 
 def _remove_former(engine: Engine, project: str, name: str) -> bool:

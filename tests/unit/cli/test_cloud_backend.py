@@ -85,7 +85,7 @@ class FakeEngine:
     def volumes(self, **_filters: object) -> list[dict[str, Any]]:
         return self.existing
 
-    def remove_volume(self, name: str, *, force: bool = False) -> bool:
+    def remove_volume(self, name: str) -> bool:
         self.removed.append(name)
         return True
 
@@ -259,7 +259,7 @@ def test_engine_that_does_not_know_the_driver_says_what_is_missing(agent: FakeAg
 
 
 CONFLICT = refusal(
-    "A volume named shop_dso_api already exists with the local driver. Choose a different volume name.", 409
+    "create shop_dso_api: driver 'local' already has volume 'shop_dso_api': volume name must be unique", 409
 )
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 OURS = {"io.dso.role": "volume", "io.dso.project": "shop"}
-CONFLICT = "A volume named shop_dso_api already exists with the local driver. Choose a different volume name."
+CONFLICT = "create shop_dso_api: driver 'local' already has volume 'shop_dso_api': volume name must be unique"
 
 
 class FakeEngine:
@@ -36,7 +36,7 @@ class FakeEngine:
     def volumes(self, **_filters: object) -> list[dict[str, Any]]:
         return self.existing
 
-    def remove_volume(self, name: str, *, force: bool = False) -> bool:
+    def remove_volume(self, name: str) -> bool:
         self.calls.append(f"remove {name}")
         return not self.in_use
 
