@@ -13,23 +13,31 @@ from dso.agent import mountinfo
 from dso.agent.mounts import Mounts
 from dso.protocol.agent import VolumeFile
 from dso.protocol.volume import VOLUME_BYTES
+from tests.support.private_engine import PrivateEngine
 from tests.support.process import PYTHON
 from tests.support.process import run as start
-from tests.support.volume_driver import QUICK, Driver
+from tests.support.volume_driver import Driver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.support.engine import Engine, Images
+    from tests.support.engine import Images
     from tests.support.process import Result
 
 KEY = VolumeFile("key", "dso://shop/key")
 
 
-def in_container(engine: Engine, images: Images, volume: str, *command: str) -> Result:
+@pytest.fixture(scope="module")
+def private(images: Images) -> Iterator[PrivateEngine]:
+    with PrivateEngine(own_plugins=True) as private:
+        private.load(images.busybox)
+        yield private
+
+
+def in_container(private: PrivateEngine, images: Images, volume: str, *command: str) -> Result:
     words = ["run", "--rm", "--network", "none", "-v", f"{volume}:/s:ro", images.busybox, *command]
-    return engine.docker(*words, check=False)
+    return private.docker(*words, check=False)
 
 
 def fill(directory: str) -> str:
@@ -44,20 +52,22 @@ def fill(directory: str) -> str:
     return path
 
 
-def test_full_run_directory_stops_no_container(engine: Engine, images: Images) -> None:
-    with Driver(run="size=256k") as driver:
+def test_full_run_directory_stops_no_container(private: PrivateEngine, images: Images) -> None:
+    with Driver(private, run="size=256k") as driver:
         driver.set("shop/key", b"v")
-        volume = driver.create(engine, KEY)
+        volume = driver.create(KEY)
         fill(driver.runtime)
-        assert in_container(engine, images, volume, "cat", "/s/key").stdout == b"v"
+        assert in_container(private, images, volume, "cat", "/s/key").stdout == b"v"
         assert driver.events("volume.state_unwritten")
         assert not driver.mounted(volume)
 
 
-def test_run_directory_without_room_for_a_directory_is_told_and_outlived(engine: Engine, images: Images) -> None:
-    with Driver(run="nr_inodes=12") as driver:
+def test_run_directory_without_room_for_a_directory_is_told_and_outlived(
+    private: PrivateEngine, images: Images
+) -> None:
+    with Driver(private, run="nr_inodes=12") as driver:
         driver.set("shop/key", b"v")
-        volume = driver.create(engine, KEY)
+        volume = driver.create(KEY)
         taken: list[str] = []
         try:
             while True:
@@ -65,70 +75,72 @@ def test_run_directory_without_room_for_a_directory_is_told_and_outlived(engine:
                 os.mkdir(taken[-1])
         except OSError:
             taken.pop()
-        failed = in_container(engine, images, volume, "true")
+        failed = in_container(private, images, volume, "true")
         assert f"volume {volume} cannot be filled: no space left on device" in failed.err
         assert os.listdir(driver.mounts) == []
         for path in taken:
             os.rmdir(path)
-        assert in_container(engine, images, volume, "cat", "/s/key").stdout == b"v"
+        assert in_container(private, images, volume, "cat", "/s/key").stdout == b"v"
 
 
-def test_as_much_as_a_volume_may_hold_fits_and_can_be_replaced_at_once(engine: Engine, images: Images) -> None:
+def test_as_much_as_a_volume_may_hold_fits_and_can_be_replaced_at_once(private: PrivateEngine, images: Images) -> None:
     size = 4 * 1024 * 1024 - 4096
     names = [f"f{number}" for number in range(VOLUME_BYTES // (4 * 1024 * 1024))]
-    with Driver() as driver:
+    with Driver(private) as driver:
         for name in names:
             driver.set(f"shop/{name}", b"1" * size)
-        volume = driver.create(engine, *(VolumeFile(name, f"dso://shop/{name}") for name in names))
+        volume = driver.create(*(VolumeFile(name, f"dso://shop/{name}") for name in names))
         mount = ["-v", f"{volume}:/s:ro", "--network", "none"]
-        container = engine.docker("run", "-d", "--init", *mount, images.busybox, "sleep", "1000").out.strip()
+        container = private.docker("run", "-d", "--init", *mount, images.busybox, "sleep", "1000").out.strip()
         try:
             for name in names:
                 driver.set(f"shop/{name}", b"2" * size)
-            counted = in_container(engine, images, volume, "sh", "-c", "cat /s/* | tr -d 1 | wc -c")
+            counted = in_container(private, images, volume, "sh", "-c", "cat /s/* | tr -d 1 | wc -c")
             assert int(counted.stdout) == size * len(names)
             driver.set("shop/f0", b"3" * (size + 4096))
-            assert "bytes of memory; the limit is" in in_container(engine, images, volume, "true").err
-            shown = engine.docker("exec", container, "sh", "-c", "cat /s/* | tr -d 1 | wc -c")
+            assert "bytes of memory; the limit is" in in_container(private, images, volume, "true").err
+            shown = private.docker("exec", container, "sh", "-c", "cat /s/* | tr -d 1 | wc -c")
             assert int(shown.stdout) == size * len(names)
         finally:
-            engine.docker("rm", "-f", container)
+            private.docker("rm", "-f", container)
 
 
-def test_container_that_fills_its_volume_stops_the_next_one_and_not_the_agent(engine: Engine, images: Images) -> None:
-    with Driver() as driver:
+def test_container_that_fills_its_volume_stops_the_next_one_and_not_the_agent(
+    private: PrivateEngine, images: Images
+) -> None:
+    with Driver(private) as driver:
         driver.set("shop/key", b"old")
-        volume = driver.create(engine, KEY)
+        volume = driver.create(KEY)
         words = ["run", "-d", "--init", "--network", "none", "-v", f"{volume}:/s", images.busybox]
         eat = "dd if=/dev/zero of=/s/filler bs=1M; touch /tmp/done; sleep 1000"
-        container = engine.docker(*words, "sh", "-c", eat).out.strip()
+        container = private.docker(*words, "sh", "-c", eat).out.strip()
         try:
-            engine.docker("exec", container, "sh", "-c", "until [ -e /tmp/done ]; do sleep 0.1; done")
+            private.docker("exec", container, "sh", "-c", "until [ -e /tmp/done ]; do sleep 0.1; done")
             driver.set("shop/key", b"new")
-            assert "no space left on device (key)" in in_container(engine, images, volume, "true").err
-            assert engine.docker("exec", container, "cat", "/s/key").stdout == b"old"
+            assert "no space left on device (key)" in in_container(private, images, volume, "true").err
+            assert private.docker("exec", container, "cat", "/s/key").stdout == b"old"
         finally:
-            engine.docker("rm", "-f", container)
+            private.docker("rm", "-f", container)
         assert not driver.mounted(volume)
-        assert in_container(engine, images, volume, "cat", "/s/key").stdout == b"new"
+        assert in_container(private, images, volume, "cat", "/s/key").stdout == b"new"
 
 
-def test_full_state_directory_refuses_definitions_and_keeps_the_others(engine: Engine, images: Images) -> None:
-    with Driver(timing=QUICK) as driver:
+def test_full_state_directory_refuses_definitions_and_keeps_the_others(private: PrivateEngine, images: Images) -> None:
+    with Driver(private) as driver:
         driver.set("shop/key", b"v")
-        volume = driver.create(engine, KEY)
+        volume = driver.create(KEY)
         driver.stop()
         start(["mount", "-t", "tmpfs", "-o", "size=64k", "state", driver.state])
         try:
             driver.start()
-            volume = driver.create(engine, KEY)
+            volume = driver.create(KEY)
             filler = fill(driver.state)
             spec = f'spec={{"files": [{{"name": "x{"y" * 200}", "template": "dso://a/b"}}], "secrets": []}}'
-            refused = engine.docker("volume", "create", "-d", driver.name, "-o", spec, "dsotest_none", check=False)
+            refused = private.docker("volume", "create", "-d", driver.name, "-o", spec, "dsotest_none", check=False)
             assert "cannot be kept: no space left on device" in refused.err
-            assert in_container(engine, images, volume, "cat", "/s/key").stdout == b"v"
+            assert in_container(private, images, volume, "cat", "/s/key").stdout == b"v"
             os.unlink(filler)
-            engine.docker("volume", "rm", volume)
+            private.docker("volume", "rm", volume)
         finally:
             driver.stop()
             start(["umount", driver.state])

@@ -28,14 +28,14 @@ KEY = VolumeFile("key", "dso://shop/key", 1000, 1000, 0o400)
 @pytest.fixture(scope="module")
 def private(images: Images) -> Iterator[PrivateEngine]:
     """An Engine that may be restarted and killed."""
-    with PrivateEngine() as private:
+    with PrivateEngine(own_plugins=True) as private:
         private.load(images.busybox)
         yield private
 
 
 @pytest.fixture
 def driver(private: PrivateEngine) -> Iterator[Driver]:
-    with Driver() as driver:
+    with Driver(private) as driver:
         driver.set("shop/key", b"v")
         yield driver
         for container in private.docker("ps", "-aq").out.split():
@@ -56,7 +56,7 @@ def read(private: PrivateEngine, container: str) -> bytes:
 def test_containers_keep_their_files_while_the_agent_is_away_and_after(
     number: int, private: PrivateEngine, images: Images, driver: Driver
 ) -> None:
-    volume = driver.create(private, KEY)
+    volume = driver.create(KEY)
     container = start(private, images, volume)
     driver.stop(number)
     assert read(private, container) == b"v"
@@ -96,7 +96,7 @@ def test_container_that_ended_while_the_agent_was_away_is_noticed(
     private: PrivateEngine, images: Images, driver: Driver
 ) -> None:
     """The Engine gives up telling after some tries: nobody unmounts for it."""
-    volume = driver.create(private, KEY)
+    volume = driver.create(KEY)
     container = start(private, images, volume)
     driver.stop(signal.SIGKILL)
     pid = int(private.docker("inspect", "-f", "{{.State.Pid}}", container).out)
@@ -113,7 +113,7 @@ def test_agent_killed_while_it_fills_a_volume_leaves_nothing_half_done(
     """At ten moments of a start; where the Engine repeats its request without content, the start fails and says so."""
     names = [f"f{number}" for number in range(200)]
     driver.set("shop/key", b"x" * 5000)
-    volume = driver.create(private, *(VolumeFile(name, "dso://shop/key") for name in names))
+    volume = driver.create(*(VolumeFile(name, "dso://shop/key") for name in names))
     words = ["docker", "-H", private.host, "run", "--rm", "--network", "none", "-v", f"{volume}:/s:ro", images.busybox]
     words += ["sh", "-c", "cat /s/* | wc -c; ls -A /s | wc -l"]
     for moment in range(10):
@@ -130,7 +130,7 @@ def test_agent_killed_while_it_fills_a_volume_leaves_nothing_half_done(
 
 def test_start_that_waits_is_told_that_the_agent_ends(private: PrivateEngine, images: Images, driver: Driver) -> None:
     driver.fail("shop/key", "unavailable")
-    volume = driver.create(private, KEY)
+    volume = driver.create(KEY)
     words = ["docker", "-H", private.host, "run", "--rm", "--network", "none", "-v", f"{volume}:/s:ro", images.busybox]
     with subprocess.Popen([*words, "true"], stderr=subprocess.PIPE) as starting:
         wait_until(lambda: driver.events("volume.waiting"), "it waits")
@@ -143,7 +143,7 @@ def test_start_that_waits_is_told_that_the_agent_ends(private: PrivateEngine, im
 def test_engine_restart_injects_again_by_itself(
     how: str, private: PrivateEngine, images: Images, driver: Driver
 ) -> None:
-    volume = driver.create(private, KEY)
+    volume = driver.create(KEY)
     container = start(private, images, volume, "--restart", "always")
     driver.set("shop/key", b"new")
     private.kill() if how == "kill" else private.stop()
@@ -158,7 +158,7 @@ def test_container_the_killed_engine_forgot_does_not_pin_its_volume(
     private: PrivateEngine, images: Images, driver: Driver
 ) -> None:
     """Without a restart policy it is dead after the Engine's start, and the Engine never unmounts."""
-    volume = driver.create(private, KEY)
+    volume = driver.create(KEY)
     container = start(private, images, volume)
     private.kill()
     assert driver.mounted(volume)
@@ -169,10 +169,10 @@ def test_container_the_killed_engine_forgot_does_not_pin_its_volume(
 
 
 def test_containers_that_live_through_an_engine_restart_keep_their_files(images: Images) -> None:
-    with PrivateEngine(["--live-restore"]) as private, Driver() as driver:
+    with PrivateEngine(["--live-restore"], own_plugins=True) as private, Driver(private) as driver:
         private.load(images.busybox)
         driver.set("shop/key", b"v")
-        volume = driver.create(private, KEY)
+        volume = driver.create(KEY)
         container = start(private, images, volume)
         private.restart()
         driver.restart()
@@ -192,11 +192,11 @@ def test_containers_that_live_through_an_engine_restart_keep_their_files(images:
 @pytest.mark.parametrize("order", ["agent first", "agent after"])
 def test_reboot_injects_again_by_itself(order: str, private: PrivateEngine, images: Images) -> None:
     """The socket is systemd's: it is there before both, and the Engine waits for an answer."""
-    driver = Driver()
+    driver = Driver(private)
     driver.listen()
     with driver:
         driver.set("shop/key", b"before")
-        volume = driver.create(private, KEY)
+        volume = driver.create(KEY)
         container = start(private, images, volume, "--restart", "always")
         assert read(private, container) == b"before"
         private.kill()
@@ -239,7 +239,7 @@ def kill_shims(private: PrivateEngine) -> None:
 def test_what_a_former_agent_left_mounted_for_nobody_is_cleaned_at_start(
     private: PrivateEngine, images: Images, driver: Driver
 ) -> None:
-    used = driver.create(private, KEY)
+    used = driver.create(KEY)
     container = start(private, images, used)
     driver.stop()
     os.unlink(os.path.join(driver.state, "volumes.json"))
@@ -281,9 +281,9 @@ def test_agent_in_a_mount_name_space_of_its_own_says_so() -> None:
 
 
 def test_engine_that_does_not_see_our_mounts_is_told_why(private: PrivateEngine, images: Images) -> None:
-    with Driver(prefix=("unshare", "-m")) as driver:
+    with Driver(private, prefix=("unshare", "-m")) as driver:
         driver.set("shop/key", b"v")
-        volume = driver.create(private, KEY)
+        volume = driver.create(KEY)
         words = ["run", "--rm", "--network", "none", "-v", f"{volume}:/s:ro", images.busybox, "true"]
         assert "mount name space of its own" in private.docker(*words, check=False).err
         driver.stop()

@@ -1,8 +1,8 @@
 """The volume driver of the agent by itself, with values from a file in memory instead of providers.
 
-    with Driver() as driver:
+    with PrivateEngine(own_plugins=True) as private, Driver(private) as driver:
         driver.set("shop/key", b"value")
-        driver.create(engine, "name", VolumeFile("key", "dso://shop/key"))
+        driver.create(VolumeFile("key", "dso://shop/key"))
 
 It is a process of its own, so that it can be stopped, killed and started again under containers. `python -m
 tests.support.volume_driver` is that process.
@@ -38,15 +38,14 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from tests.support.delivery import DockerEngine
+    from tests.support.private_engine import PrivateEngine
     from tests.support.process import Result
 
-PLUGINS = "/run/docker/plugins"
 QUICK = Timing(patience=20, first_pause=0.05, longest_pause=0.2, grace=300, sweep=0.3)
 
 
 class Driver:
-    """A driver of a unique name, in directories of its own; everything of it is gone after its `with` block.
+    """A driver in directories of its own; everything of it is gone after its `with` block. One at a time for an Engine.
 
     Attributes:
         name: for the Engine.
@@ -54,12 +53,25 @@ class Driver:
         mounts: where its volumes are mounted.
     """
 
-    def __init__(self, *, timing: Timing = QUICK, prefix: tuple[str, ...] = (), run: str = "") -> None:
-        """`prefix` starts the process, such as `unshare`; `run` are options of a tmpfs for the runtime directory."""
-        self.name = f"dsotest-{secrets.token_hex(4)}"
-        self.socket = f"{PLUGINS}/{self.name}.sock"
+    def __init__(
+        self,
+        private: PrivateEngine | None = None,
+        *,
+        timing: Timing = QUICK,
+        prefix: tuple[str, ...] = (),
+        run: str = "",
+    ) -> None:
+        """A driver for an Engine that looks for its own; for none if not given.
+
+        `prefix` starts the process, such as `unshare`; `run` are options of a tmpfs for the runtime directory.
+        """
+        self.name = (
+            "dsotest"  # one name for one Engine, which asks every driver it ever saw: 15 s for each that is gone
+        )
+        self._private = private
         self._memory = tempfile.mkdtemp(prefix="dsotest-", dir="/dev/shm")  # values never reach a disk
-        self._directory = tempfile.mkdtemp(prefix="dso-driver-", dir="/var/tmp")
+        self._directory = tempfile.mkdtemp(prefix="driver-", dir=private.shared if private else "/var/tmp")
+        self.socket = os.path.join(private.plugins if private else self._directory, f"{self.name}.sock")
         self.state = os.path.join(self._directory, "state")
         self.runtime = os.path.join(self._directory, "run")
         self.mounts = os.path.join(self.runtime, "volumes")
@@ -74,7 +86,7 @@ class Driver:
         self._values: dict[str, bytes | str] = {}
         self._listening: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._volumes: list[tuple[DockerEngine, str]] = []
+        self._volumes: list[str] = []
         self._write_values()
 
     def set(self, path: str, value: bytes) -> None:
@@ -166,12 +178,13 @@ class Driver:
         with open(self.log) as file:
             return file.read()
 
-    def create(self, docker: DockerEngine, *files: VolumeFile, name: str = "") -> str:
+    def create(self, *files: VolumeFile) -> str:
         """`docker volume create` with the definition as option; the volume's name."""
-        name = name or f"dsotest{secrets.token_hex(4)}_dso_api"
+        assert self._private is not None
+        name = f"dsotest{secrets.token_hex(4)}_dso_api"
         spec = json.dumps(VolumeSpec(files).to_json())
-        docker.docker("volume", "create", "--driver", self.name, "--opt", f"spec={spec}", name)
-        self._volumes.append((docker, name))
+        self._private.docker("volume", "create", "--driver", self.name, "--opt", f"spec={spec}", name)
+        self._volumes.append(name)
         return name
 
     def mounted(self, name: str) -> bool:
@@ -189,7 +202,6 @@ class Driver:
         return self._process is not None and self._process.poll() is None
 
     def __enter__(self) -> Self:
-        os.makedirs(PLUGINS, mode=0o700, exist_ok=True)
         self.start()
         return self
 
@@ -198,8 +210,8 @@ class Driver:
     ) -> None:
         if not self._runs():
             self.start()
-        for docker, name in self._volumes:
-            docker.docker("volume", "rm", "-f", name, check=False)
+        for name in self._volumes:
+            self._private.docker("volume", "rm", "-f", name, check=False)
         self.stop()
         if self._listening is not None:
             self._listening.close()
