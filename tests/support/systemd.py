@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 IMAGE = "dso-test/systemd"
 BINARIES = os.path.join(ROOT, "dist", "bin")
 PLUGIN_DIR = "/usr/local/lib/dso/plugins"
+CLI_PLUGINS = "/usr/local/lib/docker/cli-plugins"
 
 
 def build_image() -> None:
@@ -96,9 +97,14 @@ class Machine:
             self.write(path, file.read(), mode)
 
     def install(self, *providers: str) -> None:
-        """Install the frozen agent and providers' plugins where the installer puts them; and the group `dso`."""
+        """Install the frozen binaries, `providers` among them, where the installer puts them; make the group `dso`."""
         self.shell("getent group dso >/dev/null || groupadd --system dso")
-        for name, directory in [("dso-agent", "/usr/local/bin"), *((each, PLUGIN_DIR) for each in providers)]:
+        places = [
+            ("dso-agent", "/usr/local/bin"),
+            ("docker-dso", CLI_PLUGINS),
+            *((each, PLUGIN_DIR) for each in providers),
+        ]
+        for name, directory in places:
             source = os.path.join(BINARIES, name)
             assert os.access(source, os.X_OK), f"{source} is missing: run `make binaries` first"
             self.copy(source, f"{directory}/{name}")
