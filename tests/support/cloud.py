@@ -1,9 +1,8 @@
-"""Cloud Mode for a test: an agent whose volume driver this machine's Engine finds, and a user who uses it."""
+"""Cloud Mode for a test: an agent, its volume driver, and a user who uses it."""
 
 from __future__ import annotations
 
 import os
-import secrets
 from typing import TYPE_CHECKING
 
 from dso import paths
@@ -13,20 +12,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tests.support.home import DsoHome
+    from tests.support.private_engine import PrivateEngine
 
-PLUGINS = "/run/docker/plugins"  # where the Engine looks for drivers
-
-
-def new_driver() -> str:
-    """A driver's name that no other test has."""
-    return f"dsotest{secrets.token_hex(4)}"
+DRIVER = "dso"
 
 
 class CloudAgent(Agent):
-    """An agent with one provider `fake`, and a volume driver called `driver`.
+    """An agent with one provider `fake`, and a volume driver called `DRIVER`.
 
-    An Engine asks every driver it has ever used for its volumes, and waits 15 seconds for one that is
-    gone. So whoever lets an Engine use the driver takes a PrivateEngine, and one name for all its agents.
+    `engine`, where an Engine is to find the driver, has to be one with plugins of its own.
     """
 
     def __init__(
@@ -34,14 +28,14 @@ class CloudAgent(Agent):
         secrets_of_provider: Mapping[str, Mapping[str, object]],
         rest: str = "",
         *,
-        driver: str | None = None,
+        engine: PrivateEngine | None = None,
         variant: str = "source",
         **settings: object,
     ) -> None:
-        """`rest` is what else stands in dso.yaml, `settings` the provider's own."""
-        self.driver = driver or new_driver()
-        os.makedirs(PLUGINS, exist_ok=True)
-        super().__init__(variant=variant, volume_socket=f"{PLUGINS}/{self.driver}.sock")
+        """`rest` is what else stands in dso.yaml, `settings` the provider's own; `variant` is the agent's."""
+        super().__init__(variant=variant, volume_socket=f"{engine.plugins}/{DRIVER}.sock" if engine else None)
+        if engine:
+            self.runtime_dir = f"{engine.shared}/{os.path.basename(self.directory)}"
         self.secrets = dict(secrets_of_provider)
         self.write_secrets(self.secrets)
         self.use_fake(rest, agent=None, **settings)
