@@ -89,8 +89,7 @@ def _bench(options: Options, scratch: str) -> int:
     of_agent = None
     if "agent" in options.parts:
         rounds.append("the agent under load for a minute")
-        engine = Engine.of_the_tester()
-        of_agent = cloud.measure(engine, Images().busybox, tools.docker, options.rounds, _tell)
+        of_agent = cloud.measure(Images().busybox, tools.docker, options.rounds, _tell)
         series |= {each.key: each for each in of_agent.series}
     date = time.strftime("%Y-%m-%d", time.gmtime())
     _write(options.output, report.Run(date, ", ".join(rounds), machine.describe(tools), disturbance), series, of_agent)

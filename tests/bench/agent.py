@@ -51,11 +51,11 @@ class Load(NamedTuple):
         return self.memory_after - self.memory_before
 
 
-def started(volume_socket: str | None = None) -> Agent:
-    """A frozen agent with one provider that has every secret; to be used in a `with`."""
+def started(volume_socket: str | None = None, **places: object) -> Agent:
+    """A frozen agent with one provider that has every secret; to be used in a `with`. `places` are of `agent:`."""
     agent = Agent(variant="frozen", volume_socket=volume_socket)
     agent.write_secrets({"*": {"text": VALUE}})
-    agent.use_fake()
+    agent.use_fake(agent=places)
     return agent.start()
 
 

@@ -22,8 +22,6 @@ from tests.support.wait import wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tests.support.engine import Engine
-
 REQUEST_ROUNDS = 1000
 MOUNT_ROUNDS = 200
 START_ROUNDS = 100
@@ -41,7 +39,7 @@ class Cloud(NamedTuple):
     plugin_rows: Sequence[Sequence[str]]
 
 
-def measure(engine: Engine, image: str, docker: str, rounds: int | None, tell: Callable[[str], None]) -> Cloud:
+def measure(image: str, docker: str, rounds: int | None, tell: Callable[[str], None]) -> Cloud:
     """Measure all of it; `rounds` makes it a trial, `tell` is told what is under way."""
     seconds, warm_up = (requests.LOAD_SECONDS, requests.LOAD_WARM_UP) if rounds is None else (5.0, 2.0)
     with requests.started() as agent:
@@ -61,7 +59,7 @@ def measure(engine: Engine, image: str, docker: str, rounds: int | None, tell: C
             warm_up,
             lambda text: tell(f"{requests.LOAD_CLIENTS} clients: {text}"),
         )
-    with Containers(engine, image) as containers:
+    with Containers(image) as containers:
         tell("starts of containers")
         count = rounds or START_ROUNDS
         series += interleave(containers.cases(docker), count, lambda number: tell(f"start {number} of {count}"))

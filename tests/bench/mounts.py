@@ -1,14 +1,18 @@
-"""What a volume of the agent's adds to the start of a container."""
+"""What a volume of the agent's adds to the start of a container.
+
+On an Engine of the benchmark's own: every Engine asks each driver that it ever saw, until it is started anew, so that a
+driver which has gone would slow down the machine's.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-import secrets
 from typing import TYPE_CHECKING
 
 from tests.bench.agent import REFERENCES, VALUE, started
 from tests.bench.measure import Case
+from tests.support.private_engine import PrivateEngine
 from tests.support.process import environment
 
 if TYPE_CHECKING:
@@ -16,35 +20,30 @@ if TYPE_CHECKING:
     from typing import Self
 
     from tests.support.agent import Agent
-    from tests.support.engine import Engine
 
-PLUGIN_SOCKETS = "/run/docker/plugins"  # where the Engine looks for drivers
+DRIVER = "dsobench"
+KINDS = ("dso", "plain")
 
 
 class Containers:
     """Two containers that end at once, one with a volume of the agent's and one with an ordinary one.
 
-    Use it in a `with`. Needs root: the Engine finds the driver in a directory of root's.
+    Use it in a `with`. Needs root.
     """
 
-    def __init__(self, engine: Engine, image: str) -> None:
-        self._engine = engine
+    def __init__(self, image: str) -> None:
         self._image = image
-        self._name = f"dsobench{secrets.token_hex(4)}"
-        self._made: list[tuple[str, str]] = []
+        self._engine = PrivateEngine(own_plugins=True)
         self._agent: Agent | None = None
 
     def cases(self, docker: str) -> list[Case]:
-        """Starting each of them, to its end; the first reads the secret, the second the same from its volume."""
-        env = environment(extra=self._engine.env)
+        """Starting each of them, to its end; both read a file, from the volume."""
 
-        def case(key: str, label: str, kind: str) -> Case:
-            return Case(key, label, (docker, "start", "-a", f"{self._name}-{kind}"), env, "/", VALUE.encode())
+        def case(kind: str, label: str) -> Case:
+            words = (docker, "-H", self._engine.host, "start", "-a", kind)
+            return Case(f"start-{kind}", f"`docker start -a`, {label}", words, environment(), "/", VALUE.encode())
 
-        return [
-            case("start-dso", "`docker start -a`, a secret in a volume of the agent's", "dso"),
-            case("start-plain", "`docker start -a`, a file in an ordinary volume", "plain"),
-        ]
+        return [case("dso", "a secret in a volume of the agent's"), case("plain", "a file in an ordinary volume")]
 
     def __enter__(self) -> Self:
         try:
@@ -60,24 +59,24 @@ class Containers:
         self._remove()
 
     def _make(self) -> None:
-        self._agent = started(volume_socket=os.path.join(PLUGIN_SOCKETS, f"{self._name}.sock"))
+        engine = self._engine
+        engine.start()
+        engine.load(self._image)
+        socket = os.path.join(engine.plugins, f"{DRIVER}.sock")
+        self._agent = started(volume_socket=socket, runtime_dir=os.path.join(engine.shared, "run"))
         spec = json.dumps({"files": [{"name": "password", "template": REFERENCES[0]}], "secrets": []})
-        self._volume("dso", "--driver", self._name, "--opt", f"spec={spec}")
-        self._volume("plain")
-        write = ["sh", "-c", f"echo {VALUE} >/v/password"]
-        self._engine.docker("run", "--rm", "-v", f"{self._name}-plain:/v", self._image, *write)
-        for kind in ("dso", "plain"):
-            name = f"{self._name}-{kind}"
+        engine.docker("volume", "create", "--driver", DRIVER, "--opt", f"spec={spec}", "dso")
+        engine.docker("volume", "create", "plain")
+        write = ["sh", "-c", f"printf %s {VALUE} >/v/password"]
+        engine.docker("run", "--rm", "--network", "none", "-v", "plain:/v", self._image, *write)
+        for name in KINDS:
             words = ["--name", name, "--network", "none", "-v", f"{name}:/v:ro", self._image, "cat", "/v/password"]
-            self._engine.docker("create", *words)
-            self._made.append(("container", name))
-
-    def _volume(self, kind: str, *options: str) -> None:
-        self._engine.docker("volume", "create", *options, f"{self._name}-{kind}")
-        self._made.append(("volume", f"{self._name}-{kind}"))
+            engine.docker("create", *words)
 
     def _remove(self) -> None:
-        for kind, name in reversed(self._made):
-            self._engine.docker(kind, "rm", "-f", name, check=False)
+        for name in KINDS:
+            self._engine.docker("rm", "-f", name, check=False)
+            self._engine.docker("volume", "rm", name, check=False)
         if self._agent is not None:
             self._agent.__exit__(None, None, None)
+        self._engine.__exit__(None, None, None)
