@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from dso.config.faults import Fault
 
 MAX_BYTES = 1024 * 1024
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _EXTENSION_PREFIX = "x-"  # top-level keys for anchors, as in Compose files
 
 
@@ -146,7 +147,7 @@ def _read_all(path: str, descriptor: int) -> bytes:
 
 def _decoded(path: str, content: bytes) -> str:
     try:
-        return content.decode("utf-8-sig")
+        return content.removeprefix(_BYTE_ORDER_MARK).decode()  # utf-8-sig is a codec that the binary does not have
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{path}, line {line}: is not UTF-8", hint="save the file as UTF-8") from None
