@@ -5,8 +5,8 @@
     await server.close()
 
 A socket file nobody answers stalls every volume operation of the Engine, whatever its driver. So the file appears
-when somebody listens and goes when we do; only after SIGKILL it stays, unless systemd owns the socket, which is
-therefore the way to run it.
+when somebody listens and goes when we do; only after SIGKILL it stays. An Engine that has seen the driver already
+goes on asking, though: a server should have a socket of systemd's, which stays and is answered by the next agent.
 """
 
 from __future__ import annotations
