@@ -218,9 +218,6 @@ class Hub:
 
     async def _accept(self, listening: socket.socket) -> None:
         while True:
-            while len(self._open) >= self.limits.connections and not self._make_room():
-                self._room.clear()
-                await self._room.wait()
             try:
                 accepted, _ = await self._loop.sock_accept(listening)
             except OSError as error:
@@ -230,9 +227,14 @@ class Hub:
                 await asyncio.sleep(0.1)
                 continue
             try:
+                while len(self._open) >= self.limits.connections and not self._make_room():
+                    self._room.clear()
+                    await self._room.wait()
                 await self._loop.connect_accepted_socket(lambda: Connection(self, self._loop), accepted)
-            except OSError:
+            except BaseException as error:
                 accepted.close()
+                if not isinstance(error, OSError):
+                    raise
 
     def _make_room(self) -> bool:
         """End the connection that has been waiting for its client for longest; whether there is one."""

@@ -117,7 +117,7 @@ class Request:
                 f"the body did not come within {BODY_TIMEOUT:.0f} seconds",
                 status=HTTPStatus.REQUEST_TIMEOUT,
             ) from None
-        except web.RequestPayloadError:
+        except (web.RequestPayloadError, ConnectionError):  # or it broke off: then nobody reads this
             raise RefusedError(codes.INVALID_REQUEST, "the body is not as its headers say") from None
         self.connection.body_is_read()
         return bytes(pieces)

@@ -88,7 +88,7 @@ def bind(path: str, *, group: int | None) -> Listening:
         )
     directory = os.path.dirname(path) or "."
     try:
-        os.makedirs(directory, mode=0o755, exist_ok=True)
+        _make_reachable(directory)
         lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             _lock(lock)  # two agents that start at once: one of them finds the other
@@ -101,6 +101,15 @@ def bind(path: str, *, group: int | None) -> Listening:
             f"cannot listen at {path}: {error.strerror or error}",
             hint="choose another place: `agent.socket` in dso.yaml, --socket or DSO_SOCKET_PATH",
         ) from error
+
+
+def _make_reachable(directory: str) -> None:
+    """Make a directory that the socket's users can pass, whatever our umask is."""
+    umask = os.umask(0o022)
+    try:
+        os.makedirs(directory, exist_ok=True)
+    finally:
+        os.umask(umask)
 
 
 def _lock(descriptor: int) -> None:
