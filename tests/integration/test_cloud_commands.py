@@ -13,7 +13,7 @@ import pytest
 from dso import paths
 from tests.support.agent import Agent
 from tests.support.canary import Canary
-from tests.support.cloud import CloudAgent, new_driver
+from tests.support.cloud import DRIVER, CloudAgent
 from tests.support.engine import Images
 from tests.support.private_engine import PrivateEngine
 from tests.support.process import ROOT, run
@@ -282,12 +282,9 @@ def test_followed_log_survives_a_restart_of_the_agent(home: DsoHome, agent: Agen
 @pytest.fixture(scope="module")
 def private() -> Iterator[PrivateEngine]:
     run([os.path.join(ROOT, "build", "machine", "images.sh"), "busybox"], timeout=600)
-    with PrivateEngine() as engine:
+    with PrivateEngine(own_plugins=True) as engine:
         engine.load(Images().busybox)
         yield engine
-
-
-DRIVER = new_driver()
 
 
 @pytest.fixture
@@ -296,7 +293,7 @@ def stack(
 ) -> Iterator[CloudAgent]:
     """A project in HOME, of an agent whose volume driver an Engine of this module's own uses."""
     home.env["DOCKER_HOST"] = private.host
-    with CloudAgent(secrets_of(canary.text), ENTRIES, driver=DRIVER) as agent:
+    with CloudAgent(secrets_of(canary.text), ENTRIES, engine=private) as agent:
         agent.serve(home)
         with open(os.path.join(home.path, "compose.yaml"), "w") as file:
             file.write(
