@@ -60,7 +60,7 @@ class AwsProvider:
         self._settings = settings
         self._timeout = timeout
         self._session = make_session(name, settings, timeout)
-        region = self._session.get_config_variable("region")
+        region = self._session.region_name
         endpoint = settings.endpoint_url or f"Secrets Manager in {region}"
         self._place = Place(name, region, endpoint, settings.role_arn)
         self._client: BaseClient | None = None

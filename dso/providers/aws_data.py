@@ -58,7 +58,10 @@ def prepare(session: Session) -> None:
 
 
 class PackedLoader(Loader):  # type: ignore[misc]  # botocore has no types
-    """Finds what botocore's own loader would find in a directory `data` with only these files."""
+    """Finds what botocore's own loader would find in a directory `data` with only these files.
+
+    In no other: boto3 adds its own to `search_paths`, for models of resources that nobody asks for.
+    """
 
     def __init__(self, files: Packed) -> None:
         super().__init__(include_default_search_paths=False)

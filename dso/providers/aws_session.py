@@ -6,10 +6,11 @@ import os
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+from boto3.session import Session
 from botocore.config import Config
 from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
 from botocore.exceptions import ConfigNotFound, ConfigParseError, NoCredentialsError, ProfileNotFound
-from botocore.session import Session
+from botocore.session import Session as CoreSession
 
 from dso.protocol.codes import INVALID_CONFIG
 from dso.protocol.provider import ProviderError
@@ -109,12 +110,13 @@ def _check_company(options: Options, settings: Settings) -> None:
 def make_session(name: str, settings: Settings, timeout: float) -> Session:
     """A session that knows its region and profile, and has not looked for credentials yet.
 
+    boto3's stands on one of botocore's, where the settings are made that boto3 has no words for.
     Reads AWS's own files (~/.aws, or what AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE name).
 
     Raises:
         ProviderError: these cannot be read, or name no region or no such profile.
     """
-    session = Session(profile=settings.profile)
+    session = CoreSession(profile=settings.profile)
     use_data(session)
     try:
         session.get_scoped_config()
@@ -134,7 +136,7 @@ def make_session(name: str, settings: Settings, timeout: float) -> Session:
     session.get_component("credential_provider").get_provider("assume-role")._prompter = _refuse_prompt  # noqa: SLF001
     if settings.access_key_id:
         session.set_credentials(settings.access_key_id, settings.secret_access_key, settings.session_token)
-    return session
+    return Session(botocore_session=session)
 
 
 def make_client(session: Session, settings: Settings) -> BaseClient:
@@ -147,12 +149,13 @@ def make_client(session: Session, settings: Settings) -> BaseClient:
     found = session.get_credentials()
     if found is None:
         raise NoCredentialsError
+    core = session._session  # noqa: SLF001  # boto3 takes fixed credentials only, and so does botocore's public method
     try:
         if settings.role_arn:
-            session._credentials = _role(session, settings)  # noqa: SLF001  # set_credentials takes fixed ones only
-        return session.create_client("secretsmanager", endpoint_url=settings.endpoint_url)
+            core._credentials = _role(session, settings)  # noqa: SLF001
+        return session.client("secretsmanager", endpoint_url=settings.endpoint_url)
     finally:
-        session._credentials = found  # noqa: SLF001
+        core._credentials = found  # noqa: SLF001
 
 
 def _role(session: Session, settings: Settings) -> DeferredRefreshableCredentials:
@@ -162,7 +165,7 @@ def _role(session: Session, settings: Settings) -> DeferredRefreshableCredential
         wanted["ExternalId"] = settings.external_id
 
     def create_client(service: str, **options: Any) -> BaseClient:
-        return session.create_client(service, endpoint_url=settings.sts_endpoint_url, **options)
+        return session.client(service, endpoint_url=settings.sts_endpoint_url, **options)
 
     fetcher = AssumeRoleCredentialFetcher(create_client, session.get_credentials(), settings.role_arn, wanted)
     return DeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
 
 from dso.protocol.codes import INVALID_CONFIG, UNAUTHENTICATED
 from dso.protocol.provider import ProviderError
 from dso.providers.aws import AwsProvider
 from dso.providers.aws_session import make_client, make_session, read_settings
+from dso.version import VERSION
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,7 +80,7 @@ def test_region_comes_from_dso_yaml_else_the_environment_else_the_profile(
     (aws_files / "config").write_text("[profile prod]\nregion = eu-west-2\n")
 
     def region(**config: Any) -> str:
-        return str(make_session("aws-east", read_settings("aws-east", config), 10).get_config_variable("region"))
+        return str(make_session("aws-east", read_settings("aws-east", config), 10).region_name)
 
     assert region(profile="prod") == "eu-west-2"
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-3")
@@ -97,6 +99,13 @@ def test_the_time_limit_decides_how_often_is_tried(timeout: float, attempts: int
     config = make_client(make_session("aws-east", settings, timeout), settings).meta.config
     assert (config.retries["total_max_attempts"], config.retries["mode"]) == (attempts, "standard")
     assert config.connect_timeout + config.read_timeout <= timeout
+
+
+def test_requests_tell_aws_that_dso_sends_them_with_its_sdk() -> None:
+    settings = read_settings("aws-east", {"region": "eu-central-1", **KEYS})
+    agent = make_client(make_session("aws-east", settings, 10), settings).meta.config.user_agent
+    assert agent.startswith(f"Boto3/{boto3.__version__} ")
+    assert f"dso/{VERSION}" in agent.split()
 
 
 def test_a_profile_that_wants_a_code_from_a_person_is_no_way_to_credentials(
