@@ -23,7 +23,7 @@ async def check(config: CloudConfig, plugin_dir: str, book: Logbook) -> int:
     for provider in config.providers.values():
         book.redact(Redactor(provider.settings.reveal()))
     take_over_logging(book, asyncio.get_running_loop())
-    print(f"{config.path}: {len(config.providers)} providers, {len(config.secrets)} secrets")
+    print(f"{config.path}: {_counted(len(config.providers), 'provider')}, {_counted(len(config.secrets), 'secret')}")
     providers = Providers(config.providers, plugin_dir, emit=Events(book), announce=lambda _line: None)
     await providers.start()
     try:
@@ -36,6 +36,10 @@ async def check(config: CloudConfig, plugin_dir: str, book: Logbook) -> int:
         if error is not None and not code:
             code = class_of(Fault(error.code, error.message)).code
     return code
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 async def _outcome(providers: Providers, name: str) -> ProviderError | None:

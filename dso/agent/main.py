@@ -99,7 +99,8 @@ def _run(argv: Sequence[str]) -> int:
     book.info(f"dso-agent {VERSION} starts with {options.config}", pid=os.getpid(), uid=os.geteuid())
     for fault in faults:
         book.warning(fault)
-    asyncio.run(_serve(options, config, book))
+    # Not asyncio.run, which would wait for threads at the end: one may hang in a user database that does not answer.
+    asyncio.new_event_loop().run_until_complete(_serve(options, config, book))
     return 0
 
 
