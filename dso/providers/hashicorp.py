@@ -1,7 +1,6 @@
 """HashiCorp Vault, and servers with the same API such as OpenBao: secrets of a KV engine, version 1 or 2.
 
-A path is a secret's, below the mount; a version is its number. Spoken over HTTP without a client
-library, see `hashicorp_http`.
+A path is a secret's, below the mount; a version is its number. The API is spoken by hvac, see `hashicorp_client`.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from urllib.parse import quote
 from dso.protocol.codes import INVALID_REQUEST, UNAVAILABLE
 from dso.protocol.provider import ProviderError, SecretData
 from dso.providers.hashicorp_auth import TokenKeeper
+from dso.providers.hashicorp_client import connect
 from dso.providers.hashicorp_config import HashicorpConfig
 from dso.providers.hashicorp_faults import (
     BAD_REQUEST,
@@ -27,13 +27,14 @@ from dso.providers.hashicorp_faults import (
 from dso.providers.hashicorp_http import Deadline, Transport, is_loopback
 from dso.providers.hashicorp_kv import (
     absent,
+    ask,
     denied,
-    location,
     missing,
     no_access,
     no_mount,
     plain_location,
     read_secret,
+    wanted,
     wrong_engine,
     wrong_version,
 )
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from dso.providers.hashicorp_http import Answer
+    from dso.providers.hashicorp_kv import Wanted
     from dso.providers.provider import Request
 
 _OK = 200
@@ -77,8 +79,7 @@ class HashicorpProvider:
     def get(self, path: str, version: str | None) -> SecretData:
         """Read one secret."""
         deadline = Deadline(self._timeout)
-        where = location(self._config, path, version)
-        answer, token = self._read(where, deadline)
+        answer, token = self._read(wanted(self._config, path, version), deadline)
         if answer.status == _OK:
             return read_secret(self._config, path, answer)
         raise self._why(answer, token, path, version, deadline)
@@ -106,14 +107,17 @@ class HashicorpProvider:
         self._tokens.close()
         self._transport.close()
 
-    def _read(self, where: str, deadline: Deadline) -> tuple[Answer, str]:
-        """Ask for something, once more with another token if the first was not good; the answer, and the token."""
+    def _api(self, token: str, deadline: Deadline) -> Any:
+        return connect(self._config, self._transport, deadline, token)
+
+    def _read(self, secret: Wanted, deadline: Deadline) -> tuple[Answer, str]:
+        """Ask for a secret, once more with another token if the first was not good; the answer, and the token."""
         token = self._tokens.token(deadline)
-        answer = self._transport.request("GET", where, deadline, token=token)
+        answer = ask(self._api(token, deadline), self._config, secret)
         if answer.status == FORBIDDEN:
             other = self._tokens.replacement(token, deadline)
             if other is not None:
-                return self._transport.request("GET", where, deadline, token=other), other
+                return ask(self._api(other, deadline), self._config, secret), other
         return answer, token
 
     def _why(self, answer: Answer, token: str, path: str, version: str | None, deadline: Deadline) -> ProviderError:
@@ -138,8 +142,8 @@ class HashicorpProvider:
     def _health_fault(self, deadline: Deadline) -> ProviderError | None:
         """What sys/health says is wrong with the server, if anything; ProviderError if it does not answer."""
         config = self._config
-        query = "sys/health?standbyok=true&perfstandbyok=true"
-        answer = self._transport.request("GET", query, deadline, in_namespace=False)
+        server = connect(config, self._transport, deadline, in_namespace=False).sys
+        answer: Answer = server.read_health_status(standby_ok=True, performance_standby_code=_OK, method="GET")
         if answer.status == _OK and answer.member("initialized") is True:
             return None
         if answer.member("initialized") is True and answer.member("sealed") is True:
@@ -147,9 +151,9 @@ class HashicorpProvider:
         return status_fault(config, answer, "sys/health")
 
     def _mount(self, token: str, deadline: Deadline) -> Answer:
-        """Ask what is mounted; who may read anything there is told."""
-        where = f"sys/internal/ui/mounts/{quote(self._config.mount)}"
-        return self._transport.request("GET", where, deadline, token=token)
+        """Ask what is mounted; who may read anything there is told. hvac has no method of its own for that."""
+        answer: Answer = self._api(token, deadline).read(f"sys/internal/ui/mounts/{quote(self._config.mount)}")
+        return answer
 
     def _mount_fault(self, token: str, deadline: Deadline) -> ProviderError | None:
         """Whether the mount is another kind of engine than configured, as far as the server tells us."""
@@ -171,9 +175,8 @@ class HashicorpProvider:
     def _grants_other(self, token: str, path: str, deadline: Deadline) -> bool:
         """Whether the token may read what the other version of KV has at the path: a policy with `data/` forgotten."""
         other = plain_location(self._config, path, versioned=self._config.kv_version == 1)
-        body = {"paths": [other]}
         try:
-            answer = self._transport.request("POST", "sys/capabilities-self", deadline, token=token, body=body)
+            answer: Answer = self._api(token, deadline).sys.get_capabilities([other])
         except ProviderError:
             return False
         capabilities = answer.member("data", other)

@@ -6,10 +6,11 @@ import logging
 import random
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dso.protocol.codes import TRANSIENT, UNAUTHENTICATED
 from dso.protocol.provider import ProviderError
+from dso.providers.hashicorp_client import connect
 from dso.providers.hashicorp_faults import FORBIDDEN, SERVER_ERROR, TOO_MANY, status_fault, timeout_fault
 from dso.providers.hashicorp_http import Deadline
 from dso.providers.hashicorp_login import Lease, seconds
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dso.providers.hashicorp_config import HashicorpConfig
-    from dso.providers.hashicorp_http import Transport
+    from dso.providers.hashicorp_http import Answer, Transport
     from dso.providers.hashicorp_login import Login
 
 _OK = 200
@@ -107,7 +108,7 @@ class TokenKeeper:
         lease, self._lease = self._lease, None
         if lease is not None and self._login.owns_token:
             try:
-                self._transport.request("POST", "auth/token/revoke-self", Deadline(REVOKE_SECONDS), token=lease.token)
+                self._api(lease.token, Deadline(REVOKE_SECONDS)).revoke_self()
             except ProviderError:
                 _log.info("%s: the token could not be given back; it ends by itself", self._config.label)
 
@@ -168,8 +169,12 @@ class TokenKeeper:
         message = f"{self._config.label} does not accept the token of {key}: it has ended or was revoked"
         return ProviderError(UNAUTHENTICATED, f"{message} (or lacks the policy `default`); put a new one there")
 
+    def _api(self, token: str, deadline: Deadline) -> Any:
+        """What a token may ask about itself."""
+        return connect(self._config, self._transport, deadline, token).auth.token
+
     def _is_good(self, token: str, deadline: Deadline) -> bool:
-        answer = self._transport.request("GET", "auth/token/lookup-self", deadline, token=token)
+        answer: Answer = self._api(token, deadline).lookup_self()
         if answer.status == _OK:
             return True
         if answer.status == FORBIDDEN:
@@ -237,7 +242,7 @@ class TokenKeeper:
             self._log_in_anew(lease, deadline)
         else:
             now = self._clock()
-            answer = self._transport.request("POST", "auth/token/renew-self", deadline, token=lease.token, body={})
+            answer: Answer = self._api(lease.token, deadline).renew_self()
             if answer.status >= SERVER_ERROR or answer.status == TOO_MANY:
                 raise status_fault(self._config, answer, "renewing the token")
             renewed = Lease.granted(answer, now, lease) if answer.status == _OK else None
@@ -252,7 +257,7 @@ class TokenKeeper:
     def _learn(self, lease: Lease, deadline: Deadline) -> None:
         """For how long a token that was given to us is good, and whether that can be prolonged."""
         now = self._clock()
-        answer = self._transport.request("GET", "auth/token/lookup-self", deadline, token=lease.token)
+        answer: Answer = self._api(lease.token, deadline).lookup_self()
         if answer.status != _OK:
             raise self._refused() if answer.status == FORBIDDEN else status_fault(self._config, answer, "the token")
         ttl = seconds(answer.member("data", "ttl"))

@@ -1,7 +1,7 @@
 """HTTP to a HashiCorp Vault: one pool of connections for many threads, and failures as `ProviderError`.
 
-No client library: the provider needs four calls of the API, the answer as it was written (numbers keep their
-digits), and one pool that threads may share; urllib3 is documented to allow that.
+What is sent is hvac's business (`hashicorp_client`). Answers stay as they were written (numbers keep their digits), and
+threads share one pool, which urllib3 is documented to allow.
 """
 
 from __future__ import annotations
@@ -95,7 +95,6 @@ class Transport:
     def __init__(self, config: HashicorpConfig) -> None:
         """ProviderError `invalid_config` if a certificate file cannot be used."""
         self._config = config
-        self._headers = {"X-Vault-Request": "true", "User-Agent": f"dso/{VERSION}"}
         self._lock = threading.Lock()
         self._files = _signatures(config.tls)
         self._pool = self._make_pool()
@@ -106,19 +105,14 @@ class Transport:
         path: str,
         deadline: Deadline,
         *,
-        token: str | None = None,
+        headers: Mapping[str, str],
         body: Mapping[str, Any] | None = None,
-        in_namespace: bool = True,
     ) -> Answer:
         """One request to `/v1/PATH`, and where a standby node points to the active one, another one there.
 
         ProviderError if there is no answer, whatever its status, within the deadline.
         """
-        headers = dict(self._headers)
-        if token is not None:
-            headers["X-Vault-Token"] = token
-        if self._config.namespace is not None and in_namespace:
-            headers["X-Vault-Namespace"] = self._config.namespace
+        headers = {"User-Agent": f"dso/{VERSION}", **headers}
         content = None if body is None else dumps(body).encode()
         url = f"{self._config.address}/v1/{path}"
         answer = self._send(method, url, headers, content, deadline)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dso.protocol.codes import INVALID_CONFIG, INVALID_REQUEST, NOT_FOUND, PERMISSION_DENIED, UNAVAILABLE
 from dso.protocol.provider import ProviderError, SecretData
@@ -19,26 +18,43 @@ _VERSIONED = 2
 _LONGEST_VERSION = 9  # digits
 
 
-def location(config: HashicorpConfig, path: str, version: str | None) -> str:
-    """What to read below /v1/; ProviderError `invalid_request` if there can be no such secret."""
+class Wanted(NamedTuple):
+    """What to read from the mount."""
+
+    path: str
+    version: int | None
+
+
+def wanted(config: HashicorpConfig, path: str, version: str | None) -> Wanted:
+    """What a path and a version mean; ProviderError `invalid_request` if there can be no such secret."""
     segments = path.strip("/").split("/")
     if any(segment in ("", ".", "..") for segment in segments) or not path.isprintable():
         message = (
             f"provider {config.name}: {path!r} is no path of a secret: segments with / between, none empty or `..`"
         )
         raise ProviderError(INVALID_REQUEST, message)
-    name = quote("/".join(segments))
-    if config.kv_version != _VERSIONED:
-        if version is not None:
-            message = f"{path}: a KV engine of version 1, as provider {config.name} has it, keeps no versions"
-            raise ProviderError(INVALID_REQUEST, f"{message}; leave out the version")
-        return f"{quote(config.mount)}/{name}"
+    name = "/".join(segments)
     if version is None:
-        return f"{quote(config.mount)}/data/{name}"
+        return Wanted(name, None)
+    if config.kv_version != _VERSIONED:
+        message = f"{path}: a KV engine of version 1, as provider {config.name} has it, keeps no versions"
+        raise ProviderError(INVALID_REQUEST, f"{message}; leave out the version")
     if not version.isascii() or not version.isdigit() or len(version) > _LONGEST_VERSION or int(version) == 0:
         message = f"{path}: a version of provider {config.name} is a number from 1 on, not {version[:40]!r}"
         raise ProviderError(INVALID_REQUEST, message)
-    return f"{quote(config.mount)}/data/{name}?version={int(version)}"
+    return Wanted(name, int(version))
+
+
+def ask(client: Any, config: HashicorpConfig, secret: Wanted) -> Answer:
+    """Read a secret, by the way of the engine's version."""
+    answer: Answer
+    if config.kv_version == _VERSIONED:
+        answer = client.secrets.kv.v2.read_secret_version(
+            secret.path, version=secret.version, mount_point=config.mount, raise_on_deleted_version=True
+        )
+    else:
+        answer = client.secrets.kv.v1.read_secret(secret.path, mount_point=config.mount)
+    return answer
 
 
 def plain_location(config: HashicorpConfig, path: str, *, versioned: bool) -> str:
@@ -128,8 +144,8 @@ def denied(config: HashicorpConfig, path: str, *, other_way: bool) -> ProviderEr
     `other_way`: they would let it read what another version of the KV engine has there.
     """
     versioned = config.kv_version == _VERSIONED
-    wanted = plain_location(config, path, versioned=versioned)
-    message = f"{path}: {config.label} denies it; a policy of its token has to grant read on {wanted}"
+    where = plain_location(config, path, versioned=versioned)
+    message = f"{path}: {config.label} denies it; a policy of its token has to grant read on {where}"
     if other_way:
         granted = plain_location(config, path, versioned=not versioned)
         message += f" (one grants it on {granted}, which is what KV version {1 if versioned else 2} has)"

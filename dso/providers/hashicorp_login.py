@@ -9,12 +9,12 @@ from urllib.parse import quote
 
 from dso.protocol.codes import UNAUTHENTICATED, UNAVAILABLE
 from dso.protocol.provider import ProviderError
+from dso.providers.hashicorp_client import connect
 from dso.providers.hashicorp_faults import login_fault
 from dso.secret import MASK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     from dso.providers.hashicorp_config import HashicorpConfig
     from dso.providers.hashicorp_http import Answer, Deadline, Transport
@@ -145,13 +145,9 @@ class MethodLogin:
 
     def fetch(self, deadline: Deadline) -> Lease:
         """Log in."""
-        auth = self._config.auth
-        body = self._credentials()
-        path = f"auth/{quote(auth.mount)}/login"
-        if auth.method == "userpass":
-            path += f"/{quote(body.pop('username'), safe='')}"
+        given = self._credentials()
         now = self._clock()
-        answer = self._transport.request("POST", path, deadline, body=body)
+        answer = self._log_in(given, deadline)
         if answer.status != _OK:
             raise login_fault(self._config, answer)
         lease = Lease.granted(answer, now)
@@ -164,7 +160,24 @@ class MethodLogin:
         """Not so that it mattered: a token stays good when the credentials are replaced."""
         return False
 
-    def _credentials(self) -> dict[str, Any]:
+    def _log_in(self, given: dict[str, str], deadline: Deadline) -> Answer:
+        methods = connect(self._config, self._transport, deadline).auth
+        mount = self._config.auth.mount
+        answer: Answer
+        match self._config.auth.method:
+            case "approle":
+                role, secret = given["role_id"], given.get("secret_id")
+                answer = methods.approle.login(role, secret, use_token=False, mount_point=mount)
+            case "userpass":  # here hvac leaves the quoting to us
+                name, where = quote(given["username"], safe=""), quote(mount)
+                answer = methods.userpass.login(name, given["password"], use_token=False, mount_point=where)
+            case "kubernetes":
+                answer = methods.kubernetes.login(given["role"], given["jwt"], use_token=False, mount_point=mount)
+            case _:
+                answer = methods.jwt.jwt_login(given.get("role"), given["jwt"], use_token=False, path=mount)
+        return answer
+
+    def _credentials(self) -> dict[str, str]:
         found = {}
         for key, value in self._config.auth.parameters.reveal().items():
             name = key.removesuffix("_file")

@@ -31,12 +31,13 @@ MIB = 1024 * 1024
 
 # Of no use in any of them, nor are their sub-modules.
 UNWANTED = {
-    *["moto", "flask", "werkzeug", "jinja2", "responses", "requests", "hvac", "docker"],
+    *["moto", "flask", "werkzeug", "jinja2", "responses", "docker"],
     *["PyInstaller", "altgraph", "pytest", "_pytest", "hypothesis", "mypy", "ruff", "pexpect", "pip", "setuptools"],
     *["pkg_resources", "unittest", "doctest", "pdb", "pydoc", "tkinter", "sqlite3", "distutils"],
     *["cryptography", "tests"],
 }
 PROVIDERS = {"boto", "boto3", "botocore", "s3transfer", "urllib3", "jmespath", "dateutil"}
+HASHICORP = {"hvac", "requests", "certifi", "charset_normalizer"}
 # What boto3 and s3transfer have for other services, and what would start processes.
 UNUSED = {
     *["boto3.crt", "boto3.dynamodb", "boto3.ec2", "boto3.examples", "boto3.s3", "s3transfer.crt"],
@@ -62,13 +63,15 @@ class Binary(NamedTuple):
 
 
 BINARIES = [
-    Binary("dso-agent", 32_000_000, {*PROVIDERS, "multiprocessing", "dso.providers", "dso.cli", "dso.vault"}),
+    Binary(
+        "dso-agent", 32_000_000, {*PROVIDERS, *HASHICORP, "multiprocessing", "dso.providers", "dso.cli", "dso.vault"}
+    ),
     Binary(
         "dso-provider-vault",
         25_000_000,
         {*PROVIDERS - {"urllib3"}, "multiprocessing", "aiohttp", "yaml", "dso.agent", "dso.cli"},
     ),
-    Binary("dso-provider-aws", 28_000_000, {*UNUSED, "aiohttp", "yaml", "certifi", "dso.agent", "dso.cli"}),
+    Binary("dso-provider-aws", 28_000_000, {*UNUSED, *HASHICORP, "aiohttp", "yaml", "dso.agent", "dso.cli"}),
 ]
 
 
