@@ -276,6 +276,39 @@ def test_fifty_requests_whose_token_was_revoked_share_one_new_login(
     assert len(proxy.requests("GET /v1/auth/token/lookup-self")) == 1
 
 
+def test_sixty_four_readers_go_on_while_their_token_is_revoked_again_and_again(
+    hashicorp: HashicorpServer, policy: str, proxy: HttpProxy
+):
+    role = hashicorp.approle("readers", policy)
+    stop = threading.Event()
+    done = [0] * 64
+    with provider({"address": proxy.address, "auth": {"method": "approle", **role._asdict()}}) as opened:
+
+        def go_on(number: int) -> None:
+            while not stop.is_set():
+                assert read(opened, "auth/secret") == {"v": "x"}
+                done[number] += 1
+
+        def all_go_on(number_of_logins: int) -> None:
+            wait_until(lambda: len(proxy.requests(LOGIN)) == number_of_logins, f"login {number_of_logins}")
+            before = list(done)  # of two more reads, the second begins after this moment
+            wait_until(lambda: all(now >= was + 2 for now, was in zip(done, before, strict=True)), "two reads of each")
+
+        with ThreadPoolExecutor(64) as threads:
+            readers = [threads.submit(go_on, number) for number in range(64)]
+            try:
+                for logins in (1, 2, 3):
+                    all_go_on(logins)
+                    hashicorp.revoke(opened._tokens._lease.token)
+                all_go_on(4)
+            finally:
+                stop.set()
+            for reader in readers:
+                reader.result()
+    assert len(proxy.requests(LOGIN)) == 4
+    assert len({seen.headers["x-vault-token"] for seen in proxy.seen if seen.path.startswith("/v1/secret/")}) == 4
+
+
 def test_fifty_requests_share_a_login_that_fails(hashicorp: HashicorpServer, proxy: HttpProxy):
     role = hashicorp.approle("many-wrong")
     auth = {"method": "approle", "role_id": role.role_id, "secret_id": "wrong"}
