@@ -158,6 +158,7 @@ class Endpoints:
         if driver is None or reason:
             raise RefusedError(codes.VOLUME_UNAVAILABLE, reason)
         names = self._checked(found, request.caller)
+        self._refuse_strangers(driver.defined(found), request.caller)
         try:
             await driver.register(found)
         except VolumeError as error:
@@ -185,6 +186,20 @@ class Endpoints:
                 faults[0].code, "\n  ".join(["files cannot have their secrets:", *lines]), faults[0].hint
             )
         return sorted(names)[:_MAX_NAMES]
+
+    def _refuse_strangers(self, former: Mapping[str, VolumeSpec], caller: Caller) -> None:
+        """A volume is another's when it holds what the caller may not read: he may not change it either."""
+        for name, spec in former.items():
+            try:
+                self._state.resolver.check_volume_access(spec, caller)
+            except UnresolvedError as error:
+                if any(_is_denial(one) for one in error.faults):  # a secret that is gone hinders nobody
+                    self._note("access.refused", caller, [name])
+                    raise RefusedError(
+                        codes.PERMISSION_DENIED,
+                        f"the volume {name} holds secrets that this user may not read, so it is not theirs to change",
+                        "give the project another name (`name:` in the Compose file, or -p)",
+                    ) from None
 
     # Reloading.
 

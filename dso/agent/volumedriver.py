@@ -22,7 +22,7 @@ from dso.protocol.reading import MessageError
 from dso.system.files import reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
 
     from aiohttp import web
 
@@ -143,6 +143,10 @@ class VolumeDriver:
                 await asyncio.to_thread(self._state.define, volumes)
             except OSError as error:
                 raise VolumeError(f"the definitions of volumes cannot be kept: {reason(error)}") from error
+
+    def defined(self, names: Iterable[str]) -> dict[str, VolumeSpec]:
+        """The present definitions of those volumes that have one."""
+        return {name: self._state.volumes[name] for name in names if name in self._state.volumes}
 
     async def create(self, name: str, options: Mapping[str, str]) -> None:
         """`docker volume create`; VolumeError."""

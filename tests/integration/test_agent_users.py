@@ -187,6 +187,18 @@ def test_a_volume_cannot_hold_what_its_owner_may_not_read(strict_agent: Agent) -
     assert as_user(ALICE, put)[0] == 200
 
 
+def test_a_volume_can_be_changed_only_by_who_may_read_what_it_holds(strict_agent: Agent) -> None:
+    def put(reference: str) -> int:
+        files = [{"name": "f", "template": "{{" + reference + "}}", "uid": 0, "gid": 0, "mode": 0o444}]
+        body = {"volumes": {"shared_dso_web": {"files": files, "secrets": []}}}
+        return strict_agent.request("PUT", "/v1/volumes", body).status
+
+    assert as_user(ALICE, lambda: put("dso://prod/db")) == 200
+    assert as_user(BOB, lambda: put("dso://staging/db")) == 403
+    assert as_user(ALICE, lambda: put("dso://prod/db")) == 200
+    assert as_user(ROOT, lambda: put("dso://staging/db")) == 200
+
+
 def test_no_value_is_in_the_log(strict_agent: Agent, open_agent: Agent) -> None:
     for agent in (strict_agent, open_agent):
         assert not any(canary.find(agent.log.encode()) for canary in (PROD, STAGING, OTHER))
