@@ -12,13 +12,29 @@ import pytest
 from dso import paths
 from tests.support.agent import Agent
 from tests.support.cloud import CloudAgent
+from tests.support.engine import Engine, Images
 from tests.support.fake_agent import FakeAgent
+from tests.support.home import FROZEN
+from tests.support.private_engine import PrivateEngine
 
 SERVICE = "image: dso-test/busybox\n    command: sleep 1000\n    stop_signal: SIGKILL"
 VARIABLE = f"services:\n  api:\n    {SERVICE}\n    environment: {{A: 'dso://kv/db'}}\n"
 FILE = VARIABLE.replace("dso://", "dsofile://")
 SECRETS = {"kv/db": {"text": "x"}}
 COMMANDS = (("up", "-d"), ("up", "--dry-run"), ("validate",), ("diff",), ("compose", "run", "--rm", "api", "true"))
+
+
+@pytest.fixture(scope="module")
+def engine():
+    """An Engine of this module's own, which finds no driver at all."""
+    with PrivateEngine(own_plugins=True) as private:
+        yield Engine({"DOCKER_HOST": private.host})
+
+
+@pytest.fixture(scope="module")
+def images(engine):
+    """None are needed: nothing is started."""
+    return Images()
 
 
 @pytest.fixture
@@ -91,7 +107,7 @@ def test_user_outside_the_group_is_told_to_join_it(stack, directory, words):
 
 def _as_another_user(stack, directory, words, env, cwd):
     plugin = f"{directory}/docker-dso"
-    shutil.copyfile(stack.home.plugin, plugin)
+    shutil.copyfile(FROZEN, plugin)  # the source's interpreter need not be there for other users
     os.chmod(plugin, 0o755)
     switch = ("setpriv", "--reuid=41001", "--regid=41001", "--clear-groups")
     return stack.home.command(*switch, plugin, *words, env=env, cwd=cwd, check=False)
