@@ -76,13 +76,14 @@ class Given(NamedTuple):
 
     def encode(self) -> bytes:
         """`response().to_json()` as the body."""
-        resolved = ",".join(
-            [
-                f"{picked.heads[wanted] or picked.head(text, cached, wanted=wanted)},"
-                f'"age":{cached.age:.3f},"stale":{"true" if cached.stale else "false"}}}'
-                for text, picked, cached, wanted in self.resolved
-            ]
-        )
+        parts: list[str] = []
+        age, stale, tail = -1.0, False, ""
+        for text, picked, cached, wanted in self.resolved:
+            if cached.age != age or cached.stale != stale:  # secrets that were fetched together are of one age
+                age, stale = cached.age, cached.stale
+                tail = f',"age":{age:.3f},"stale":{"true" if stale else "false"}}}'
+            parts.append((picked.heads[wanted] or picked.head(text, cached, wanted=wanted)) + tail)
+        resolved = ",".join(parts)
         errors = json.dumps([fault.to_json() for fault in self.errors], separators=(",", ":"))
         return f'{{"resolved":[{resolved}],"errors":{errors}}}\n'.encode("ascii")
 

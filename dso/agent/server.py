@@ -25,6 +25,8 @@ from dso.version import VERSION
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
+    from aiohttp import StreamReader
+
     from dso.agent.access import Access, Accounts, Peer
     from dso.agent.connections import Limits
     from dso.agent.events import Events
@@ -104,13 +106,12 @@ class Request:
         if self._raw.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
             await self._raw.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         content = self._raw.content
-        pieces = bytearray()
         try:
-            async with asyncio.timeout(None if content.is_eof() else BODY_TIMEOUT):
-                while piece := await content.readany():
-                    pieces += piece
-                    if len(pieces) > MAX_REQUEST_BYTES:
-                        raise _too_large()
+            if content.is_eof():  # it came with the head, as most do
+                body = content.read_nowait()
+            else:
+                async with asyncio.timeout(BODY_TIMEOUT):
+                    body = await _read(content)
         except TimeoutError:
             raise RefusedError(
                 codes.INVALID_REQUEST,
@@ -119,8 +120,10 @@ class Request:
             ) from None
         except (web.RequestPayloadError, ConnectionError):  # or it broke off: then nobody reads this
             raise RefusedError(codes.INVALID_REQUEST, "the body is not as its headers say") from None
+        if len(body) > MAX_REQUEST_BYTES:
+            raise _too_large()
         self.connection.body_is_read()
-        return bytes(pieces)
+        return body
 
 
 class Answer:
@@ -307,6 +310,14 @@ class Server:
 
 
 _DEFECT_HINT = "`docker dso logs` says where; please report it"
+
+
+async def _read(content: StreamReader) -> bytes:
+    """A body to its end, or a little beyond what one may have."""
+    pieces = bytearray()
+    while len(pieces) <= MAX_REQUEST_BYTES and (piece := await content.readany()):
+        pieces += piece
+    return bytes(pieces)
 
 
 def parse(body: bytes) -> object:
