@@ -11,7 +11,7 @@ import pytest
 from dso.errors import ProviderFailedError, SecretNotFoundError
 from tests.support import aws, hashicorp
 from tests.support.canary import Canary, assert_absent
-from tests.support.cloud import CloudAgent, new_driver
+from tests.support.cloud import CloudAgent
 from tests.support.engine import Engine, Images
 from tests.support.private_engine import PrivateEngine
 from tests.support.process import ROOT, run
@@ -40,16 +40,20 @@ services:
       LICENCE: dsofile://aws-test/licence
 """
 
-DRIVER = new_driver()
+
+@pytest.fixture(scope="module")
+def private():
+    """An Engine of this module's own, which finds no driver but this module's agents'."""
+    run([os.path.join(ROOT, "build", "machine", "images.sh"), "busybox"], timeout=600)
+    with PrivateEngine(own_plugins=True) as private:
+        private.load(Images().busybox)
+        yield private
 
 
 @pytest.fixture(scope="module")
-def engine():
-    """An Engine of this module's own; see CloudAgent."""
-    run([os.path.join(ROOT, "build", "machine", "images.sh"), "busybox"], timeout=600)
-    with PrivateEngine() as private:
-        private.load(Images().busybox)
-        yield Engine({"DOCKER_HOST": private.host})
+def engine(private):
+    """The same for projects."""
+    return Engine({"DOCKER_HOST": private.host})
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +65,7 @@ def images(engine):
 class Backends:
     """Both servers with one canary in every secret, and the agent that has a provider for each."""
 
-    def __init__(self, vault: hashicorp.HashicorpServer, moto: aws.Moto) -> None:
+    def __init__(self, vault: hashicorp.HashicorpServer, moto: aws.Moto, engine: PrivateEngine) -> None:
         self.canary = Canary.new()
         self.vault, self.moto = vault, moto
         value = self.canary.text
@@ -69,7 +73,7 @@ class Backends:
         vault.put("shop/tls", {"key": "key-" + value, "certificate": "public"})
         moto.put("mail", json.dumps({"token": "mail-" + value, "user": "shop"}))
         moto.put("licence", b"\x00\xff" + self.canary.value)
-        self.agent = CloudAgent({}, driver=DRIVER, variant="frozen")
+        self.agent = CloudAgent({}, engine=engine, variant="frozen")
         for name in ("vault", "aws"):
             source = os.path.join(ROOT, "dist", "bin", f"dso-provider-{name}")
             shutil.copyfile(source, os.path.join(self.agent.plugin_dir, f"dso-provider-{name}"))
@@ -84,9 +88,9 @@ class Backends:
 
 
 @pytest.fixture
-def backends(home):
+def backends(private, home):
     with hashicorp.HashicorpServer() as vault, aws.Moto() as moto:
-        made = Backends(vault, moto)
+        made = Backends(vault, moto, private)
         with made.agent:
             made.agent.serve(home)
             yield made
