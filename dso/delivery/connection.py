@@ -14,6 +14,7 @@ import os
 
 from dso import paths
 from dso.errors import DockerNotFoundError, EngineUnreachableError
+from dso.system.http import open_unix_socket
 
 TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without importing typing at start-up
 if TYPE_CHECKING:
@@ -119,16 +120,10 @@ def _ambient_context(environ: Mapping[str, str], config_dirs: Sequence[str]) -> 
 
 def open_socket(path: str, timeout: float) -> Socket:
     """Connect to a Unix socket; raises EngineUnreachableError."""
-    import _socket  # the C half of socket: the Python half (selectors, enum) is not needed here
-
-    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-    connection.settimeout(timeout)
     try:
-        connection.connect(path)
+        return open_unix_socket(path, timeout)
     except OSError as error:
-        connection.close()
         raise _unreachable(path, error) from error
-    return connection
 
 
 def _unreachable(path: str, error: OSError) -> EngineUnreachableError:

@@ -13,7 +13,7 @@ from dso.protocol import agent as messages
 from dso.protocol.faults import GROUP_HINT, VERSION_HINT, error_of_request
 from dso.protocol.reading import MessageError
 from dso.protocol.state import AgentStatus, SecretList
-from dso.system.http import Reader, WireError, quote, send_request
+from dso.system.http import Reader, WireError, open_unix_socket, quote, send_request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -238,16 +238,10 @@ class AgentClient:
 
 
 def _connected(path: str) -> Socket:
-    import _socket  # the C half of socket: the Python half (selectors, enum) is not needed here
-
-    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-    connection.settimeout(TIMEOUT)
     try:
-        connection.connect(path)
+        return open_unix_socket(path, TIMEOUT)
     except OSError as error:
-        connection.close()
         raise _unreachable(path, error) from error
-    return connection
 
 
 def _unreachable(path: str, error: OSError) -> AgentUnavailableError | AgentForbiddenError:

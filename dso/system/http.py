@@ -44,6 +44,20 @@ class Response:
         return self.headers.get("connection", "").lower() == "close"
 
 
+def open_unix_socket(path: str, timeout: float) -> Socket:
+    """Connect to a Unix socket; `timeout` (seconds) counts for each later call as well. OSError."""
+    import _socket  # the C half of socket: the Python half (selectors, enum) is not needed here
+
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    connection.settimeout(timeout)
+    try:
+        connection.connect(path)
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
 def quote(text: str) -> str:
     """Percent-encode everything but RFC 3986 unreserved characters (urllib.parse costs 4 ms)."""
     return "".join(chr(byte) if byte in _UNRESERVED else f"%{byte:02X}" for byte in text.encode())
