@@ -67,6 +67,7 @@ demo: $(BINARIES) ## Show DSO at work, from nothing to nothing; prepares an Engi
 # `make bench OPTIONS="--rounds 5 --only startup"` is a trial; `--help` among OPTIONS says what there is.
 .PHONY: bench
 bench: $(BINARIES) ## Measure DSO beside its yardsticks and write docs/benchmarks.md; takes minutes
+	build/machine/backends.sh >/dev/null
 	$(ON_ENGINE) $(PYTHON) -m tests.bench $(OPTIONS)
 
 .PHONY: clean

@@ -39,6 +39,7 @@ Result = SecretData | ProviderError
 
 BATCH_CALL = 20  # secrets in one BatchGetSecretValue (its SecretIdList takes no more)
 ANSWER_WITHIN = 0.95  # of the time limit: the agent's own clock started before ours
+BATCH_AGAIN_AFTER = 600.0  # seconds: a permission may be granted while we run
 ABSENT = "dso/check/this-secret-does-not-exist"
 _ARN_SUFFIX = 7  # a hyphen and six characters that Secrets Manager appends to the name
 _log = logging.getLogger("dso.aws")
@@ -65,7 +66,7 @@ class AwsProvider:
         self._place = Place(name, region, endpoint, settings.role_arn)
         self._client: BaseClient | None = None
         self._connecting = threading.Lock()
-        self._can_batch = True
+        self._batch_again_at = 0.0  # when batches are tried, having been refused
         self._requests = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="aws")
 
     @classmethod
@@ -87,7 +88,7 @@ class AwsProvider:
         found: dict[Request, Result] = {}
         wanted = list(dict.fromkeys(requests))
         current = [request for request in wanted if request.version is None]
-        if self._can_batch and len(current) > 1:
+        if len(current) > 1 and time.monotonic() >= self._batch_again_at:
             found = self._get_batches(current, deadline)
         left = [request for request in wanted if request not in found]
         singles = [(request, self._requests.submit(self._get_one, request)) for request in left]
@@ -185,9 +186,9 @@ class AwsProvider:
         return found
 
     def _give_up_batches(self, error: ProviderError) -> None:
-        self._can_batch = False
+        self._batch_again_at = time.monotonic() + BATCH_AGAIN_AFTER
         _log.warning(
-            "%s: secrets are read one by one from now on, since BatchGetSecretValue is refused (%s); "
+            "%s: secrets are read one by one for 10 minutes, since BatchGetSecretValue is refused (%s); "
             "allow secretsmanager:BatchGetSecretValue to have 20 read at once",
             self._name,
             error.code,

@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,7 +20,7 @@ from dso.protocol.codes import (
     UNAVAILABLE,
 )
 from dso.protocol.provider import ProviderError, SecretData
-from dso.providers.aws import AwsProvider
+from dso.providers.aws import BATCH_AGAIN_AFTER, AwsProvider
 from dso.providers.provider import Request
 from tests.support.aws import REGION, Moto, settings
 from tests.support.certificates import Certificates
@@ -139,8 +140,8 @@ def test_many_pinned_versions_are_read_side_by_side(moto: Moto, provider: AwsPro
     assert moto.most_at_once() == 30
 
 
-def test_without_the_permission_for_batches_secrets_are_read_one_by_one_from_then_on(
-    moto: Moto, open_provider: Open, name: str, caplog: pytest.LogCaptureFixture
+def test_without_the_permission_for_batches_secrets_are_read_one_by_one_for_a_while(
+    moto: Moto, open_provider: Open, name: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests = fill(moto, name, 3)
     keys = moto.user(f"single-{secrets.token_hex(4)}", "secretsmanager:GetSecretValue")
@@ -153,6 +154,13 @@ def test_without_the_permission_for_batches_secrets_are_read_one_by_one_from_the
     assert sorted(moto.calls()) == [BATCH, *[GET] * 6]
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "secretsmanager:BatchGetSecretValue" in caplog.text
+
+    now = time.monotonic
+    monkeypatch.setattr("dso.providers.aws.time.monotonic", lambda: now() + BATCH_AGAIN_AFTER + 1)
+    moto.accept_everybody()
+    moto.reset()
+    provider.get_many(requests)
+    assert moto.calls() == [BATCH], "the permission may have been granted since"
 
 
 # What a batch may hold
