@@ -13,10 +13,12 @@ if TYPE_CHECKING:
 def agent_report(mode: Mode) -> tuple[dict[str, Any], int]:
     """The report, and the exit code: that of what keeps the agent from answering, else 0.
 
-    `socket`; `version` and `api`, `uid`, `uptime` in seconds, `config`; `providers` with `name`,
-    `type`, `state`, `error`; `secrets` in the agent's memory with `name` (in dso.yaml, or None), `provider`, `path`,
-    `pin`, `version`, `age` in seconds, `stale`; `volume_driver` with `name`, `available`, `reason`,
-    `volumes`, `mounted`. If the agent does not answer: `error` and `hint`, and the lists are empty.
+    `socket`; `version` and `api`, `uid`, `uptime` in seconds, `config`; `config_error`, what is wrong with
+    that file when a former configuration is in force, and `restart_needed`, the keys of `agent:` that are read
+    once and have changed; `providers` with `name`, `type`, `state`, `error`; `secrets` in the agent's
+    memory with `name` (in dso.yaml, or None), `provider`, `path`, `pin`, `version`, `age` in seconds,
+    `stale`; `volume_driver` with `name`, `available`, `reason`, `volumes`, `mounted`.
+    If the agent does not answer: `error` and `hint`, and the lists are empty.
     """
     from dso import paths
     from dso.cli.project_config import agent_socket, connect
@@ -38,6 +40,8 @@ def agent_report(mode: Mode) -> tuple[dict[str, Any], int]:
         uid=info.uid,
         uptime=status.uptime,
         config=status.config,
+        config_error=status.config_error,
+        restart_needed=list(status.restart_needed),
         providers=[one._asdict() for one in status.providers],
         secrets=[_secret(one, names.get((one.provider, one.path, one.pin))) for one in known.cached],
         volume_driver=info.volume_driver._asdict(),
@@ -49,6 +53,13 @@ def _secret(cached: CachedSecret, entry: SecretInfo | None) -> dict[str, Any]:
     return {"name": entry.name if entry else None, **cached._asdict()}
 
 
+def _config(report: dict[str, Any]) -> str:
+    if not report["config_error"]:
+        return report["config"] or "-"
+    error = report["config_error"].replace("\n", "\n         ")
+    return f"{report['config']} (FAULTY, a former one is in force: {error})"
+
+
 def print_agent(report: dict[str, Any]) -> None:
     """Show the report under the other lines of `status`."""
     from dso.cli.output import duration, print_table
@@ -57,7 +68,9 @@ def print_agent(report: dict[str, Any]) -> None:
         print(f"Agent:   {report.get('socket', '')} (does not answer)")
         return
     print(f"Agent:   {report['socket']} (dso-agent {report['version']}, up {duration(report['uptime'])})")
-    print(f"Config:  {report['config'] or '-'}")
+    print(f"Config:  {_config(report)}")
+    if report["restart_needed"]:
+        print(f"         {', '.join(report['restart_needed'])}: changed, and read at the next start of the agent only")
     driver = report["volume_driver"]
     if driver["available"]:
         print(f"Files:   volume driver {driver['name']}, {driver['volumes']} volumes, {driver['mounted']} mounted")

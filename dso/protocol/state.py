@@ -192,17 +192,29 @@ class ProviderInfo(NamedTuple):
 
 
 class AgentStatus(NamedTuple):
-    """The answer of `GET /v1/status`: the agent, since when it runs (seconds), its configuration, its providers."""
+    """The answer of `GET /v1/status`: the agent, since when it runs (seconds), its configuration, its providers.
+
+    `config_error` is what is wrong with the file `config` when a former configuration is in force, else "";
+    `restart_needed` are the keys of `agent:` whose new values count after a restart only.
+    """
 
     info: AgentInfo
     uptime: float
     config: str
     providers: Sequence[ProviderInfo]
+    config_error: str = ""
+    restart_needed: Sequence[str] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The body."""
-        providers = [one._asdict() for one in self.providers]
-        return {**self.info.to_json(), "uptime": self.uptime, "config": self.config, "providers": providers}
+        return {
+            **self.info.to_json(),
+            "uptime": self.uptime,
+            "config": self.config,
+            "config_error": self.config_error,
+            "restart_needed": list(self.restart_needed),
+            "providers": [one._asdict() for one in self.providers],
+        }
 
     @classmethod
     def from_json(cls, body: object) -> AgentStatus:
@@ -212,7 +224,15 @@ class AgentStatus(NamedTuple):
             return cls(info, 0, "", ())
         found = read_object(body, "the answer")
         providers = [ProviderInfo.from_json(one) for one in read_list(found.get("providers"), "providers")]
-        return cls(info, _number(found.get("uptime", 0), "uptime"), str(found.get("config") or ""), providers)
+        needs_restart = read_list(found.get("restart_needed") or [], "restart_needed")
+        return cls(
+            info,
+            _number(found.get("uptime", 0), "uptime"),
+            str(found.get("config") or ""),
+            providers,
+            read_text(found.get("config_error") or "", "config_error"),
+            [read_text(key, "restart_needed") for key in needs_restart],
+        )
 
 
 def _number(value: object, what: str) -> float:

@@ -199,6 +199,27 @@ def test_export_of_a_secret_that_fails_writes_nothing(home: DsoHome, agent: Agen
     assert not os.path.exists(os.path.join(home.path, "out.env"))
 
 
+# status
+
+
+def test_status_tells_a_rejected_configuration_until_it_is_mended(home: DsoHome, agent: Agent) -> None:
+    assert f"Config:  {agent.config_file}\n" in home.run("status").out
+    with open(agent.config_file, "a", encoding="utf-8") as file:
+        file.write("provders: {}\n")
+    agent.signal(signal.SIGHUP)
+    agent.wait_for_log("reload.failed")
+    shown = home.run("status").out
+    assert f"Config:  {agent.config_file} (FAULTY, a former one is in force: {agent.config_file}, line " in shown
+    assert "provders" in shown
+    assert "provders" in json.loads(home.run("status", "--format", "json").out)["agent"]["config_error"]
+    agent.use_fake(ENTRIES, agent={"socket": agent.path("new.sock")})
+    agent.signal(signal.SIGHUP)
+    agent.wait_for_log("reload.done")
+    shown = home.run("status").out
+    assert f"Config:  {agent.config_file}\n" in shown
+    assert "agent.socket: changed, and read at the next start of the agent only" in shown
+
+
 # sync
 
 

@@ -57,6 +57,7 @@ class FakeAgent:
         volumes: what `PUT /v1/volumes` defined.
         answers: for a path, a whole answer to send in place of its own.
         broken: for a path, bytes after which the connection is closed.
+        config_error, restart_needed: what its status says of its configuration.
         faults, ages: for a secret's name, why it cannot be had, or how long it has been stale.
     """
 
@@ -78,6 +79,8 @@ class FakeAgent:
         self.info = AgentInfo(api, "0.0.0-fake", os.getuid() if uid is None else uid, driver)
         self.providers = providers
         self.cached = cached
+        self.config_error = ""
+        self.restart_needed: list[str] = []
         self.requests: list[Request] = []
         self.volumes: dict[str, VolumeSpec] = {}
         self.answers: dict[str, bytes] = {}
@@ -135,7 +138,9 @@ class FakeAgent:
         path = request.target.partition("?")[0]
         body: object
         if path == "/v1/status":
-            body = AgentStatus(self.info, 61.5, "/etc/dso/dso.yaml", self.providers).to_json()
+            body = AgentStatus(
+                self.info, 61.5, "/etc/dso/dso.yaml", self.providers, self.config_error, self.restart_needed
+            ).to_json()
         elif path == "/v1/secrets":
             body = SecretList(self.info, self.entries, self.cached).to_json()
         elif path == "/v1/resolve":

@@ -64,6 +64,28 @@ def test_json_has_the_same(user: User, agent: FakeAgent) -> None:
     assert found["uid"] == os.getuid()
 
 
+def test_configuration_in_force_is_just_named(user: User, agent: FakeAgent) -> None:
+    assert "Config:  /etc/dso/dso.yaml\n" in user.dso("status", "--mode=cloud").out
+    found = json.loads(user.dso("status", "--mode=cloud", "--format", "json").out)["agent"]
+    assert (found["config_error"], found["restart_needed"]) == ("", [])
+
+
+def test_rejected_configuration_is_told(user: User, agent: FakeAgent) -> None:
+    agent.config_error = "/etc/dso/dso.yaml has 2 faults:\n  line 3: a\n  line 4: b"
+    shown = user.dso("status", "--mode=cloud").out
+    assert "Config:  /etc/dso/dso.yaml (FAULTY, a former one is in force: /etc/dso/dso.yaml has 2 faults:\n" in shown
+    assert "           line 4: b)\n" in shown
+    found = json.loads(user.dso("status", "--mode=cloud", "--format", "json").out)["agent"]
+    assert found["config_error"] == agent.config_error
+
+
+def test_settings_that_wait_for_a_restart_are_told(user: User, agent: FakeAgent) -> None:
+    agent.restart_needed = ["agent.socket", "agent.state_dir"]
+    assert "         agent.socket, agent.state_dir: changed, and " in user.dso("status", "--mode=cloud").out
+    found = json.loads(user.dso("status", "--mode=cloud", "--format", "json").out)["agent"]
+    assert found["restart_needed"] == ["agent.socket", "agent.state_dir"]
+
+
 def test_quiet_names_the_providers(user: User, agent: FakeAgent) -> None:
     assert user.dso("status", "--mode=cloud", "-q").out == "v\na\n"
 

@@ -38,7 +38,8 @@ def test_lists_of_secrets_read_back_as_they_were() -> None:
 
 
 def test_status_reads_back_as_it_was() -> None:
-    sent = AgentStatus(INFO, 3.5, "/etc/dso/dso.yaml", [ProviderInfo("v", "vault", "failed", "sealed")])
+    providers = [ProviderInfo("v", "vault", "failed", "sealed")]
+    sent = AgentStatus(INFO, 3.5, "/etc/dso/dso.yaml", providers, "line 3: no such key", ["agent.socket"])
     assert AgentStatus.from_json(json.loads(json.dumps(sent.to_json()))) == sent
 
 
