@@ -1,6 +1,7 @@
 """The command line's side of the agent's API (docs/agent-api.md).
 
-All requests of one command share one connection. Bodies are never logged: answers hold values.
+A connection serves requests until it is closed; the next request opens another. Bodies are never
+logged: answers hold values.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import os
 from dso import paths
 from dso.errors import AgentForbiddenError, AgentProtocolError, AgentUnavailableError, AgentVersionError
 from dso.protocol import agent as messages
-from dso.protocol.faults import GROUP_HINT, VERSION_HINT, error_of_request
+from dso.protocol.faults import VERSION_HINT, error_of_request, forbidden_hint
 from dso.protocol.reading import MessageError
 from dso.protocol.state import AgentStatus, SecretList
 from dso.system.http import Reader, WireError, open_unix_socket, quote, send_request
@@ -213,7 +214,7 @@ class AgentClient:
             fault = messages.Fault.from_json(document.get("error") if isinstance(document, dict) else None)
         except (MessageError, ValueError, RecursionError):
             return self._garbage(f"status {status} without saying why")
-        return error_of_request(fault)
+        return error_of_request(fault, self.path)
 
     def _garbage(self, what: str) -> AgentProtocolError:
         self.close()
@@ -246,7 +247,7 @@ def _connected(path: str) -> Socket:
 
 def _unreachable(path: str, error: OSError) -> AgentUnavailableError | AgentForbiddenError:
     if isinstance(error, PermissionError):
-        return AgentForbiddenError(f"this user may not speak to the agent at {path}", hint=GROUP_HINT)
+        return AgentForbiddenError(f"this user may not speak to the agent at {path}", hint=forbidden_hint(path))
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return AgentUnavailableError(f"no dso-agent runs here: there is no {path}", hint=_START_HINT)
     if isinstance(error, ConnectionRefusedError):

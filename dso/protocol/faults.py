@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+
+from dso import paths
 from dso.errors import (
     AgentForbiddenError,
     AgentProtocolError,
@@ -88,12 +91,12 @@ def _line(fault: Fault, place: str) -> str:
     return f"{fault.reference}{where}: {fault.message}" if fault.reference else fault.message
 
 
-def error_of_request(fault: Fault) -> DsoError:
-    """The error for a request that was refused as a whole."""
+def error_of_request(fault: Fault, socket: str) -> DsoError:
+    """The error for a request that was refused as a whole, by the agent at `socket`."""
     if fault.reference:
         return class_of(fault)(f"{fault.reference}: {fault.message}", hint=fault.hint)
     if fault.code == codes.PERMISSION_DENIED and not fault.provider:
-        return AgentForbiddenError(fault.message, hint=fault.hint or GROUP_HINT)
+        return AgentForbiddenError(fault.message, hint=fault.hint or forbidden_hint(socket))
     if fault.code == codes.BUSY:
         return AgentUnavailableError(f"the agent has too much to do: {fault.message}", hint=fault.hint or "try again")
     if fault.code == codes.UNSUPPORTED:
@@ -103,7 +106,53 @@ def error_of_request(fault: Fault) -> DsoError:
     return class_of(fault)(fault.message, hint=fault.hint)
 
 
-GROUP_HINT = "let this user speak to it: `sudo usermod -aG dso $USER`, then log in again"
+def forbidden_hint(socket: str) -> str:
+    """What lets a user speak to an agent that refuses it, which depends on whose agent it is."""
+    owner = _owner(socket)
+    if owner is not None and owner not in (0, os.getuid()):
+        return (
+            f"that agent belongs to user {_user_name(owner)}: start your own with `dso-agent --config ./dso.yaml`, "
+            f"and unset {paths.SOCKET_VARIABLE} if it names the other"
+        )
+    join = f"`sudo usermod -aG {paths.AGENT_GROUP} $USER`"
+    if _group_exists(paths.AGENT_GROUP):
+        return f"let this user speak to it: {join}, then log in again"
+    return (
+        f"there is no group {paths.AGENT_GROUP}, so only root may speak to it: `sudo groupadd --system "
+        f"{paths.AGENT_GROUP}`, {join}, start the agent again (`sudo systemctl restart dso-agent`), then log in again"
+    )
+
+
+def _owner(path: str) -> int | None:
+    """The uid of who owns a path, or the nearest directory above it that this user may look at."""
+    while True:
+        try:
+            return os.stat(path).st_uid
+        except PermissionError:
+            path = os.path.dirname(path)
+        except OSError:
+            return None
+
+
+def _user_name(uid: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _group_exists(name: str) -> bool:
+    import grp
+
+    try:
+        grp.getgrnam(name)
+    except KeyError:
+        return False
+    return True
+
+
 VERSION_HINT = (
     "docker-dso and dso-agent have to be of one release; after an upgrade: `sudo systemctl restart dso-agent`"
 )

@@ -99,6 +99,16 @@ def test_socket_that_may_not_be_opened_names_the_group(monkeypatch: pytest.Monke
     assert "usermod -aG dso" in error.hint
 
 
+def test_refusal_without_a_hint_gets_the_one_for_this_socket(
+    agent: FakeAgent, client: AgentClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent.answers["/v1/status"] = refusal(403, Fault("permission_denied", "user 1000 may not use this agent"))
+    monkeypatch.setattr("dso.protocol.faults.forbidden_hint", lambda socket: f"hint for {socket}")
+    with pytest.raises(AgentForbiddenError) as caught:
+        client.status()
+    assert caught.value.hint == f"hint for {agent.socket}"
+
+
 @pytest.mark.parametrize("path", ["/v1/status", "/v1/secrets"])
 def test_other_api_version_is_named_with_the_release(tmp_path: Path, path: str) -> None:
     with FakeAgent(tmp_path, api=2) as agent, AgentClient.connect(agent.socket) as client:
