@@ -7,6 +7,9 @@ whom (`GET /v1/secrets`, while Compose reads its files), what the references sta
 
 from __future__ import annotations
 
+import os
+
+from dso import paths
 from dso.cli.injection import inject
 from dso.cli.output import duration
 from dso.cli.project_config import connect, project_entries
@@ -14,7 +17,7 @@ from dso.compose.references import container_path
 from dso.delivery import volume
 from dso.delivery.connection import find_target
 from dso.delivery.plan import volume_name
-from dso.errors import AgentProtocolError
+from dso.errors import AgentProtocolError, AgentUnavailableError
 from dso.protocol.agent import ResolveRequest, SecretEntry, VolumeFile, VolumeSpec
 from dso.protocol.faults import error_of_references
 from dso.secret import FoundSecret
@@ -48,13 +51,15 @@ class CloudBackend:
 
     def open(self) -> str:
         """Read the project's dso.yaml and ask the agent who it is and which entries it has."""
-        self._agent = agent = connect(self._mode)
         try:
+            self._agent = agent = connect(self._mode)
+        except AgentUnavailableError as error:
+            if os.path.exists(paths.vault_file()):
+                error.hint += "\nor take the secrets from your vault: --mode=local, without -c"
+            raise
+        with agent:  # Compose may read its files for long, and the agent be started again: `resolve` connects anew
             self._known = agent.secrets()
             self._project = project_entries(self._mode.config, agent, self._known.agent)
-        except BaseException:
-            agent.close()
-            raise
         return f"asked the agent at {agent.path}: dso-agent {self._known.agent.version}"
 
     def complete(self, model: Model, wanted: list[ServiceSecrets]) -> list[ServiceSecrets]:
@@ -102,7 +107,6 @@ class CloudBackend:
             if service.secrets.files
         }
         if not specs:
-            self._opened[0].close()
             return
         from dso.system.json_fast import dumps
 
@@ -121,8 +125,8 @@ class CloudBackend:
             raise volume.unavailable(reason)
 
     def _spec(self, files: Sequence[FileSecret]) -> VolumeSpec:
-        paths = {reference.path for file in files for reference in file.content_references}
-        entries = [entry for entry in self._project.values() if entry.name in paths]
+        names = {reference.path for file in files for reference in file.content_references}
+        entries = [entry for entry in self._project.values() if entry.name in names]
         return VolumeSpec(
             [VolumeFile(file.name, _template(file), file.uid, file.gid, file.mode) for file in files], _sent(entries)
         )

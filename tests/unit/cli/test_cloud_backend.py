@@ -17,6 +17,7 @@ from dso.compose.model import Model
 from dso.config.mode import CLOUD, Mode
 from dso.errors import (
     AgentProtocolError,
+    AgentUnavailableError,
     ConfigError,
     FileSecretsUnavailableError,
     ProviderFailedError,
@@ -26,7 +27,7 @@ from dso.errors import (
     VolumeConflictError,
 )
 from dso.protocol.agent import Fault, ResolveRequest, ResolveResponse, SecretEntry, VolumeFile
-from dso.protocol.state import ProviderInfo, SecretInfo, VolumeDriverState
+from dso.protocol.state import ProviderInfo, SecretInfo, SecretList, VolumeDriverState
 from dso.system.http import Response
 from tests.support.fake_agent import FakeAgent, answer
 
@@ -107,6 +108,29 @@ def test_three_requests_whatever_the_stack_and_no_value_of_a_file_comes_here(age
         "dso://plain": None,
         "dsofile://tls": None,
     }
+
+
+def test_no_connection_is_kept_while_compose_reads_its_files(agent: FakeAgent) -> None:
+    """An agent that is started again, or closes idle connections, meanwhile: the next request connects anew."""
+    agent.broken["/v1/secrets"] = answer(200, SecretList(agent.info, ()).to_json())  # and then the connection's end
+    run = Run()
+    stack = run.resolve(configs=CONFIGS)
+    run.backend.deliver(FakeEngine(), stack)  # type: ignore[arg-type]
+    assert agent.asked() == ["GET /v1/secrets", "POST /v1/resolve", "PUT /v1/volumes"]
+
+
+def test_without_an_agent_the_other_mode_is_proposed_to_who_has_a_vault(
+    agent: FakeAgent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(paths.SOCKET_VARIABLE, str(tmp_path / "none.sock"))
+    with pytest.raises(AgentUnavailableError) as caught:
+        Run().resolve()
+    assert "--mode=local" not in caught.value.hint
+    (tmp_path / ".dso").mkdir()
+    (tmp_path / ".dso" / "vault.enc").touch()
+    with pytest.raises(AgentUnavailableError) as caught:
+        Run().resolve()
+    assert "--mode=local" in caught.value.hint
 
 
 def test_variables_get_values_and_paths(agent: FakeAgent) -> None:
