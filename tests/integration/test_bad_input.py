@@ -234,7 +234,8 @@ def test_mistakes_on_the_command_line_are_exit_125(stack, words, told):
     refused(stack, errors.UsageError.code, told, words=words)
 
 
-def test_cloud_mode_says_that_it_is_not_there_yet(stack, home):
+def test_cloud_mode_without_an_agent_says_so_and_names_the_other_mode(stack, home):
+    home.env["DSO_SOCKET_PATH"] = f"{home.path}/none.sock"  # whatever agent this machine runs
     for words, env in ((("up", "-c", "x.yaml"), {}), (("up",), {"DSO_MODE": "cloud"}), (("--mode=cloud", "up"), {})):
         refused(stack, errors.AgentUnavailableError.code, "dso-agent", "--mode=local", words=words, env=env)
     stack.write("dso.yaml", "version: 1\n")
