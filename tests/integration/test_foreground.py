@@ -207,7 +207,7 @@ def test_control_c_before_compose_has_started_ends_at_once(stack):
         (["--abort-on-container-exit"], None),
         (["--exit-code-from", "failing"], 42),
         (["--exit-code-from=failing", "--abort-on-container-exit", "waiting", "failing"], 42),
-        (["-d", "--wait", "--wait-timeout", "20"], None),  # a service fails before; at 1 s Compose itself is of two minds
+        (["-d", "--wait", "--wait-timeout", "20"], None),  # at 1 s Compose is of two minds
         (["--no-such-flag"], None),
         (["no-such-service"], None),
     ],
