@@ -16,7 +16,7 @@ from dso.errors import (
     SecretForbiddenError,
     SecretNotFoundError,
 )
-from dso.protocol import codes, faults
+from dso.protocol import codes
 from dso.protocol.agent import Fault
 from dso.protocol.faults import class_of, error_of_references, forbidden_hint
 
@@ -94,8 +94,8 @@ class Whose:
             if name not in groups:
                 raise KeyError(name)
 
-        monkeypatch.setattr(faults.os, "stat", stat)
-        monkeypatch.setattr(faults.os, "getuid", lambda: 1000)
+        monkeypatch.setattr("dso.protocol.faults.os.stat", stat)
+        monkeypatch.setattr("dso.protocol.faults.os.getuid", lambda: 1000)
         monkeypatch.setattr("grp.getgrnam", group)
 
 
