@@ -13,6 +13,7 @@ PRIVATE_VARIABLES = (MASTER_KEY_VARIABLE, PASSPHRASE_FILE_VARIABLE)  # never han
 
 # Cloud configuration.
 SYSTEM_CONFIG = "/etc/dso/dso.yaml"
+SYSTEM_ENVIRONMENT = "/etc/dso/agent.env"  # 0600: variables that systemd gives root's agent
 PROJECT_CONFIG = "dso.yaml"
 
 # The agent's places when root runs it; see `agent_socket` and its neighbours for other users.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dso import paths
 from dso.agent.daemon import Agent, Options, Places, harden
+from dso.agent.envfile import missing_variables
 from dso.agent.logbook import Logbook, where
 from dso.config.load import load_config
 from dso.errors import DsoError, NotConfiguredError
@@ -55,7 +56,12 @@ def build_parser() -> argparse.ArgumentParser:
         help=f"where the providers' plugins are (default: ${paths.PLUGIN_DIR_VARIABLE}, `agent.plugin_dir`, "
         f"{paths.SYSTEM_PLUGIN_DIR})",
     )
-    parser.add_argument("--check", action="store_true", help="check the configuration and every provider, then exit")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="check the configuration and every provider, then exit; "
+        f"for {paths.SYSTEM_CONFIG} with the variables of {paths.SYSTEM_ENVIRONMENT} that are not set",
+    )
     parser.add_argument("--log-level", choices=LEVELS, help="what to log (default: `agent.log_level`, info)")
     parser.add_argument("--log-format", choices=FORMATS, help="how to log it (default: `agent.log_format`, text)")
     parser.add_argument("--version", action="version", version=f"dso-agent {VERSION}")
@@ -82,8 +88,11 @@ def main(argv: Sequence[str]) -> int:
 def _run(argv: Sequence[str]) -> int:
     args = build_parser().parse_args(argv[1:])
     faults = harden()
+    path = os.path.abspath(args.config) if args.config else _default_config()
+    if args.check and os.geteuid() == 0 and path == paths.SYSTEM_CONFIG:
+        os.environ.update(missing_variables(paths.SYSTEM_ENVIRONMENT, os.environ))  # plugins get theirs from there too
     options = Options(
-        os.path.abspath(args.config) if args.config else _default_config(),
+        path,
         args.socket or os.environ.get(paths.SOCKET_VARIABLE) or None,
         args.plugin_dir or os.environ.get(paths.PLUGIN_DIR_VARIABLE) or None,
         args.log_level,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.agent import Agent
+from tests.support.agent import Agent, agent_command
 from tests.support.canary import Canary
 from tests.support.memory import MIB, resident
 from tests.support.process import run
@@ -135,6 +135,22 @@ def test_check_of_a_plugin_that_is_not_there_names_it(agent: Agent) -> None:
     code, out, _ = check(agent)
     assert code == 46
     assert f"{agent.plugin_dir}/dso-provider-fake" in out
+
+
+def test_check_by_root_has_the_variables_that_systemd_gives_the_agent(agent: Agent) -> None:
+    """In a mount name space of its own, with its own /etc/dso."""
+    agent.use_fake(token="${DSO_TEST_TOKEN:?set it}")
+    script = (
+        'set -e; mkdir -p /etc/dso; mount -t tmpfs none /etc/dso; cp "$0" /etc/dso/dso.yaml; '
+        'printf "DSO_TEST_TOKEN=\'a b\'\\n" >/etc/dso/agent.env; chmod "$1" /etc/dso/agent.env; shift; exec "$@"'
+    )
+    for mode, code, told in (("600", 0, "fake (fake): ok"), ("622", 44, "can be written by others than root")):
+        command = [*agent_command("source"), "--check"]
+        words = ["unshare", "-m", "sh", "-c", script, agent.config_file, mode, *command]
+        done = run(words, env=agent.environment(), check=False)
+        assert done.returncode == code, done.err
+        assert told in done.out + done.err
+    assert check(agent)[0] == 44  # another file than /etc/dso/dso.yaml is checked with the caller's variables only
 
 
 def test_check_disturbs_no_running_agent(agent: Agent) -> None:
