@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MAX_CONNECTIONS = 1024
 IDLE_TIMEOUT = 60.0  # between requests, and before the first
 HEAD_TIMEOUT = 10.0  # from a request's first byte to the end of its head
+GRACE = 1.0  # for which a client that has just begun is spared when room has to be made
 SWEEP_INTERVAL = 1.0
 BACKLOG = 1024
 _HALF_CLOSED_DELAY = 0.05
@@ -43,11 +44,13 @@ class Limits:
         connections: int = MAX_CONNECTIONS,
         idle: float = IDLE_TIMEOUT,
         head: float = HEAD_TIMEOUT,
+        grace: float = GRACE,
         sweep: float = SWEEP_INTERVAL,
     ) -> None:
         self.connections = connections
         self.idle = idle
         self.head = head
+        self.grace = grace
         self.sweep = sweep
 
 
@@ -237,9 +240,14 @@ class Hub:
                     raise
 
     def _make_room(self) -> bool:
-        """End the connection that has been waiting for its client for longest; whether there is one."""
-        waiting = (one for one in self._open if one.state in (IDLE, HEAD))
-        oldest = min(waiting, key=lambda one: one.since, default=None)
+        """End the connection that has been waiting for its client for longest; whether there is one.
+
+        Those whose body does not come go after idle ones, as their clients have asked for something, but before
+        those that have just connected: whoever comes next would take their place before they said a word.
+        """
+        late = self._loop.time() - self.limits.grace
+        waiting = [one for one in self._open if one.state in (IDLE, HEAD) or (one.state == BODY and one.since <= late)]
+        oldest = min(waiting, key=lambda one: (one.since > late, one.state == BODY, one.since), default=None)
         if oldest is None:
             return False
         self._end_early(oldest, "room")
@@ -252,6 +260,7 @@ class Hub:
             now = self._loop.time()
             for connection in [one for one in self._open if one.overdue(now, self.limits)]:
                 self._end_early(connection, "idle" if connection.state == IDLE else "slow")
+            self._room.set()  # a body may have become late: whoever waits for room looks again
 
     def _end_early(self, connection: Connection, reason: str) -> None:
         self._metrics.count("dso_agent_connections_closed_early_total", reason)

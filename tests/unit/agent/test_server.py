@@ -7,14 +7,14 @@ import json
 import os
 import socket
 import struct
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dso.agent import server as serving
 from dso.agent.access import Access, Accounts
-from dso.agent.connections import Limits
+from dso.agent.connections import BODY, Limits
 from dso.agent.events import Events
 from dso.agent.logbook import Logbook
 from dso.agent.metrics import Metrics
@@ -393,6 +393,51 @@ async def test_with_nobody_idle_the_next_waits_until_somebody_is() -> None:
         bench.open.set()
         assert [status for status, _ in await asyncio.gather(*busy)] == [200, 200]
         first.writer.close()
+        assert (await late)[0] == 200
+
+
+HALF = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{"
+
+
+@in_loop
+async def test_clients_whose_bodies_do_not_come_shut_nobody_out() -> None:
+    """More of them than there may be connections, and each new one is as slow: whoever asks is answered."""
+    async with serving_bench(connections=4, grace=SHORT) as bench, AsyncExitStack() as stack:
+        slow = []
+        for _ in range(12):
+            slow.append(await stack.enter_async_context(client()))
+            slow[-1].send(HALF)
+            if len(slow) == 4:
+                await until(lambda: [one.state for one in bench.server.hub._open] == [BODY] * 4, "four heads")
+        for _ in range(3):
+            assert (await ask("GET", "/query"))[0] == 200
+        assert len(bench.server.hub) <= 4
+        assert await slow[0].rest() == b""
+        assert bench.metrics._counters["dso_agent_connections_closed_early_total", ("room",)] >= 9
+
+
+@in_loop
+async def test_an_idle_connection_makes_room_before_one_whose_body_is_late() -> None:
+    async with serving_bench(connections=2, grace=0.0) as bench, client() as slow, client() as idle:
+        slow.send(HALF)
+        await until(lambda: [one.state for one in bench.server.hub._open].count(BODY) == 1, "the request's head")
+        assert (await idle.ask("GET", "/query"))[0] == 200
+        assert (await ask("GET", "/query"))[0] == 200
+        assert await idle.rest() == b""
+        slow.send(b" " * 998 + b"}")
+        assert (await slow.answer())[0] == 200
+
+
+@in_loop
+async def test_a_body_that_is_on_its_way_does_not_have_to_make_room() -> None:
+    async with serving_bench(connections=1, grace=3600.0) as bench, client() as first:
+        first.send(HALF)
+        await until(lambda: [one.state for one in bench.server.hub._open] == [BODY], "the request's head")
+        late = asyncio.ensure_future(ask("GET", "/query"))
+        await asyncio.sleep(SHORT)
+        assert not late.done()
+        first.send(b" " * 998 + b"}")
+        assert (await first.answer())[0] == 200
         assert (await late)[0] == 200
 
 
