@@ -102,7 +102,9 @@ class Cache:
         return found
 
     async def refresh(self, keys: Iterable[Key] | None = None) -> dict[Key, bool | ProviderError]:
-        """Fetch secrets anew (None: all that are cached), and tell of each whether it changed, or why it failed.
+        """Fetch secrets anew, and tell of each whether it changed, or why it failed.
+
+        None: all that are cached; those that could not be had are asked for again when somebody wants them.
 
         What a provider said before this was called does not count, nor do failures of the past; only a
         provider that asked to be left alone for a while is. A secret that was not cached has not changed.
@@ -110,9 +112,12 @@ class Cache:
         wanted = list(dict.fromkeys(keys)) if keys is not None else [key for key, _ in self._store.items()]
         before = {key: value.data for key, value in self._store.items()}
         began = self._serial
-        older = [flight.future for key in wanted if (flight := self._flights.get(key)) and flight.serial <= began]
+        asked = wanted if keys is not None else list(self._flights)
+        older = [flight.future for key in asked if (flight := self._flights.get(key)) and flight.serial <= began]
         if older:
             await asyncio.wait(older)
+        if keys is None:
+            self._store.forget_failures()
         now = self._clock()
         changed: dict[Key, bool | ProviderError] = {}
         for key in wanted:

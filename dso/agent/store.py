@@ -151,6 +151,10 @@ class Store:
         for key in [key for key in (*self._values, *self._failures) if key.provider == provider]:
             self.drop(key)
 
+    def forget_failures(self) -> None:
+        """Forget the failures of secrets that have no value."""
+        self._failures.clear()
+
     def items(self) -> Iterator[tuple[Key, Value]]:
         """All values, which does not count as a use of them."""
         yield from self._values.items()

@@ -421,6 +421,35 @@ async def test_refresh_asks_at_once_and_tells_what_changed() -> None:
 
 
 @in_loop
+@pytest.mark.parametrize("code", [NOT_FOUND, PERMISSION_DENIED, UNAUTHENTICATED, UNAVAILABLE])
+async def test_refresh_of_everything_forgets_what_could_not_be_had(code: str) -> None:
+    """Create the missing secret, sync, up: nobody has to wait for what was missing before to be forgotten."""
+    bench = Bench()
+    bench.fail("a", code)
+    assert await bench.code() == code
+    bench.backend.errors.clear()
+    assert await bench.code() == code  # believed for a while
+    assert await bench.cache.refresh() == {}
+    assert await bench.value() == b"value of a"
+
+
+@in_loop
+async def test_refresh_of_everything_forgets_a_failure_that_was_on_its_way() -> None:
+    bench = Bench()
+    bench.fail("a", NOT_FOUND)
+    bench.backend.gate = asyncio.Event()
+    asking = asyncio.create_task(bench.code())
+    await asyncio.sleep(0)
+    refreshing = asyncio.create_task(bench.cache.refresh())
+    await asyncio.sleep(0)
+    bench.backend.gate.set()
+    assert await asking == NOT_FOUND
+    await refreshing
+    bench.backend.errors.clear()
+    assert await bench.value() == b"value of a"
+
+
+@in_loop
 async def test_refresh_does_not_believe_a_failure_of_the_past() -> None:
     bench = Bench()
     bench.fail("a", NOT_FOUND)
