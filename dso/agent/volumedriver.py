@@ -70,7 +70,7 @@ class VolumeDriver:
         self._timing = timing
         self._mounts = mounts or Mounts(os.path.join(runtime_dir, "volumes"))
         self._clock = clock
-        self._state = State(state_dir, runtime_dir, boot())
+        self._state = State(state_dir, runtime_dir, boot(), name)
         self._reason = "the volume driver has not been started"
         self._mounted: set[str] = set()
         self._retained: set[str] = set()  # without holds and still used: told once

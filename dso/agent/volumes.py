@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MAX_VOLUMES = 10_000
+MAX_BYTES = 16 * 1024 * 1024  # of the file of definitions, which is held in memory and written as a whole
 DEFINITIONS = "volumes.json"
 HOLDS = "holds.json"
 _FORMAT = 1
@@ -133,13 +134,14 @@ class State:
         holds: holds by volume name and id; after changing them call `save_holds`.
     """
 
-    def __init__(self, state_dir: str, runtime_dir: str, boot: str) -> None:
-        """`boot` identifies the present boot of the machine."""
+    def __init__(self, state_dir: str, runtime_dir: str, boot: str, driver: str = "dso") -> None:
+        """`boot` identifies the present boot of the machine; `driver` is what the Engine calls the volume driver."""
         self.volumes: dict[str, VolumeSpec] = {}
         self.holds: dict[str, dict[str, Hold]] = {}
         self._definitions = os.path.join(state_dir, DEFINITIONS)
         self._holds = os.path.join(runtime_dir, HOLDS)
         self._boot = boot
+        self._driver = driver
 
     def load(self, now: float) -> list[str]:
         """Read both files; returns what was wrong with them.
@@ -172,7 +174,7 @@ class State:
         """Set or replace definitions, all of them or none.
 
         Raises:
-            VolumeError: one is not as it should be.
+            VolumeError: one is not as it should be, or there is no room for them.
             OSError: they cannot be written; the former ones stay.
         """
         for name, spec in volumes.items():
@@ -180,19 +182,31 @@ class State:
             check_spec(name, spec)
         after = {**self.volumes, **{name: normal(spec) for name, spec in volumes.items()}}
         if len(after) > MAX_VOLUMES:
-            raise VolumeError(f"there are {MAX_VOLUMES} volumes already; `docker volume prune` removes unused ones")
-        self._replace(after)
+            raise VolumeError(f"there are {MAX_VOLUMES} volumes already; {self._remedy()}")
+        self._replace(after, MAX_BYTES)
 
     def forget(self, name: str) -> None:
         """Remove a definition; OSError: it cannot be written, and stays."""
         self._replace({other: spec for other, spec in self.volumes.items() if other != name})
 
-    def _replace(self, after: dict[str, VolumeSpec]) -> None:
+    def _replace(self, after: dict[str, VolumeSpec], most: int | None = None) -> None:
         if after == self.volumes:
             return
         body = {"format": _FORMAT, "volumes": {name: spec.to_json() for name, spec in sorted(after.items())}}
-        write_atomic(self._definitions, json.dumps(body, indent=1).encode() + b"\n")
+        content = json.dumps(body, indent=1).encode() + b"\n"
+        if most is not None and len(content) > most:
+            raise VolumeError(
+                f"the definitions of all volumes would take {len(content)} bytes, and may take {most}; {self._remedy()}"
+            )
+        write_atomic(self._definitions, content)
         self.volumes = after
+
+    def _remedy(self) -> str:
+        # Not `docker volume prune`: it passes over the volumes of drivers.
+        return (
+            f"`docker volume ls -q -f driver={self._driver} -f dangling=true | xargs -r docker volume rm` "
+            "removes those that no container has"
+        )
 
     def save_holds(self) -> None:
         """Write the holds; OSError."""

@@ -120,9 +120,31 @@ def test_what_is_defined_already_is_not_written_again(state: State, monkeypatch:
 def test_number_of_volumes_is_limited(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(volumes, "MAX_VOLUMES", 2)
     state.define({"one": SPEC, "two": SPEC})
-    with pytest.raises(VolumeError, match="2 volumes already"):
+    with pytest.raises(VolumeError, match="2 volumes already") as caught:
         state.define({"three": SPEC})
+    assert "docker volume ls -q -f driver=dso -f dangling=true | xargs -r docker volume rm" in str(caught.value)
     state.define({"two": OTHER})
+
+
+def test_size_of_all_definitions_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = State(str(tmp_path / "state"), str(tmp_path / "run"), "boot", "other-driver")
+    state.load(0)
+    file = tmp_path / "state" / "volumes.json"
+    large, small = VolumeSpec((VolumeFile("conf", "{{dso://shop/a}}" + "x" * 10_000),), ()), volumes.normal(OTHER)
+    state.define({"one": large, "two": large})
+    monkeypatch.setattr(volumes, "MAX_BYTES", file.stat().st_size)
+    with pytest.raises(VolumeError, match=r"definitions of all volumes would take [0-9]+ bytes, and may") as caught:
+        state.define({"three": small})
+    assert "driver=other-driver" in str(caught.value)
+    assert state.volumes == again(tmp_path).volumes == {"one": large, "two": large}
+    state.define({"two": small, "three": small})  # smaller ones still replace those there are
+    monkeypatch.setattr(volumes, "MAX_BYTES", 1)
+    state.forget("one")  # and room can always be made
+    assert again(tmp_path).volumes == {"two": small, "three": small}
+
+
+def test_size_limit_is_far_from_what_projects_need() -> None:
+    assert volumes.MAX_BYTES == 16 << 20
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"format": 1, "volumes": []}', b'{"format": 2}', b"\xff"])
