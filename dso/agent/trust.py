@@ -129,7 +129,8 @@ def _missing(path: str, provider_type: str, error: OSError) -> ProviderError:
     if isinstance(error, FileNotFoundError):
         return ProviderError(
             PLUGIN_MISSING,
-            f"there is no plugin for providers of type {provider_type!r}: {path} does not exist; install it there "
-            "('sudo docker dso system setup' does), or name its directory with --plugin-dir or DSO_PLUGIN_DIR",
+            f"there is no plugin for providers of type {provider_type!r}: {path} does not exist; install it as "
+            f"{_trusted_users()} (`install -D -m 0755 {quote(os.path.basename(path))} {quote(path)}`), "
+            "or name its directory with --plugin-dir or DSO_PLUGIN_DIR",
         )
     return ProviderError(PLUGIN_MISSING, f"the plugin {path} cannot be reached: {error.strerror}: {error.filename}")

@@ -78,7 +78,8 @@ def test_missing_file_is_named_with_what_to_do(plugins: Path) -> None:
     error = refusal(plugins, "aws")
     assert error.code == PLUGIN_MISSING
     assert f"{plugins}/dso-provider-aws does not exist" in error.message
-    assert "system setup" in error.message
+    assert f"`install -D -m 0755 dso-provider-aws {plugins}/dso-provider-aws`" in error.message
+    assert "--plugin-dir" in error.message
     assert refusal(plugins / "nowhere").code == PLUGIN_MISSING
 
 
