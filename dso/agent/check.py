@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 async def check(config: CloudConfig, plugin_dir: str, book: Logbook) -> int:
     """Reach every provider, print a line for each, and return the exit code: that of the first failure, or 0."""
     for provider in config.providers.values():
-        book.redact(Redactor(provider.settings.reveal()))
+        book.redact(Redactor.of(provider))
     take_over_logging(book, asyncio.get_running_loop())
     print(f"{config.path}: {_counted(len(config.providers), 'provider')}, {_counted(len(config.secrets), 'secret')}")
     providers = Providers(config.providers, plugin_dir, emit=Events(book), announce=lambda _line: None)

@@ -14,7 +14,6 @@ from dso import paths
 from dso.agent.access import Access, Accounts, agent_group
 from dso.agent.cache import Cache
 from dso.agent.endpoints import Endpoints
-from dso.agent.environment import plugin_environment
 from dso.agent.events import Events
 from dso.agent.fingerprints import fingerprint_key
 from dso.agent.logbook import take_over_logging
@@ -249,8 +248,7 @@ class Agent:
         """Keep credentials out of the log; those of a former configuration are no less secret."""
         for name, provider in config.providers.items():
             if provider != known.get(name):
-                environment = plugin_environment(provider.type, provider.env)
-                self.book.redact(Redactor(provider.settings.reveal(), environment))
+                self.book.redact(Redactor.of(provider))
 
     def _ttl(self, provider: str) -> float:
         found = self.config.providers.get(provider)
@@ -279,8 +277,8 @@ class Agent:
             systemd.notify(f"STATUS={self._summary()}")
 
     def _summary(self) -> str:
-        states = self.providers.states()
-        running = sum(one.state == RUNNING for one in states)
+        states = [self._provider(one, 0)["state"] for one in self.providers.states()]
+        running = states.count(RUNNING)
         text = f"{running} of {len(states)} providers running, {self.cache.counts()['entries']} secrets in memory"
         return f"{text}; the configuration is faulty, a former one in force" if self.reloader.error else text
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from dso.agent.environment import plugin_environment
 from dso.secret import MASK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from dso.config.model import ProviderConfig
 
 _SHORTEST = 4  # a shorter credential would mask parts of ordinary words
 _TELLING = re.compile(r"token|secret|pass|key|credential|jwt|pin\b|signature", re.IGNORECASE)
@@ -28,6 +31,11 @@ class Redactor:
         found = {*_credentials(settings, inside=False), *_credentials(variables, inside=False)}
         longest_first = sorted((text for text in found if len(text) >= _SHORTEST), key=lambda text: (-len(text), text))
         self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+
+    @classmethod
+    def of(cls, provider: ProviderConfig) -> Redactor:
+        """For all credentials that a provider has: of its settings, and of the environment of its plugin."""
+        return cls(provider.settings.reveal(), plugin_environment(provider.type, provider.env))
 
     def __call__(self, text: str) -> str:
         """The text without credentials."""

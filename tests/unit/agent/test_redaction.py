@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dso.agent.redaction import Redactor
+from dso.config.model import ProviderConfig, Settings
 
 
 @pytest.mark.parametrize(
@@ -49,3 +50,12 @@ def test_longer_one_is_masked_whole() -> None:
 
 def test_special_characters_are_themselves() -> None:
     assert Redactor({"token": "a.c+[d"})("a.c+[d abc") == "******** abc"
+
+
+def test_a_provider_s_credentials_are_also_those_its_plugin_gets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary-1")
+    monkeypatch.setenv("OTHER_TOKEN", "canary-2")
+    monkeypatch.setenv("NAMED_TOKEN", "canary-3")
+    provider = ProviderConfig("p", "aws", Settings({"auth": {"x": "canary-4"}}), env=("NAMED_TOKEN",))
+    said = Redactor.of(provider)("canary-1 canary-2 canary-3 canary-4")
+    assert said == "******** canary-2 ******** ********"  # the second is no business of the plugin's
