@@ -43,7 +43,8 @@ class Caller(NamedTuple):
     """Who asks: a peer with what the user database knows of it.
 
     `trusted`: root, or the agent's own user, who may read everything. `groups` are the peer's and those
-    the database lists, so that somebody who was just added to a group need not log in again.
+    the database lists, so that a rule for a group is in force for somebody who was just added to it. To open
+    a socket of mode 0660 takes a login after that, though: the kernel looks at the process's groups only.
     """
 
     pid: int
