@@ -20,7 +20,7 @@ PROJECT_CONFIG = "dso.yaml"
 SYSTEM_SOCKET = "/var/run/dso.sock"  # 0660 root:dso
 SYSTEM_PLUGIN_DIR = "/usr/local/lib/dso/plugins"
 SYSTEM_STATE_DIR = "/var/lib/dso"  # 0700
-SYSTEM_RUNTIME_DIR = "/run/dso"  # 0711
+SYSTEM_RUNTIME_DIR = "/run/dso"  # 0700
 SYSTEM_VOLUME_SOCKET = "/run/docker/plugins/dso.sock"  # the driver's name is the file's, without .sock
 AGENT_GROUP = "dso"  # who may use root's agent
 

@@ -31,7 +31,7 @@ class Place(NamedTuple):
 def parse(text: str) -> list[Entry]:
     """The entries of a mountinfo file; lines that are not as specified are left out."""
     found = []
-    for line in text.splitlines():
+    for line in text.removesuffix("\n").split("\n"):  # others than newlines stand for themselves in a path
         left, separator, right = line.partition(" - ")
         fields, tail = left.split(" "), right.split(" ")
         if separator and len(fields) >= 6 and len(tail) >= 2:  # noqa: PLR2004  # as many as are specified
@@ -49,7 +49,7 @@ def _plain(text: str) -> str:
 
 def read(process: int | str = "self", proc: str = "/proc") -> list[Entry]:
     """The mounts a process sees; raises OSError."""
-    with open(f"{proc}/{process}/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
+    with open(f"{proc}/{process}/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n") as lines:
         return parse(lines.read())
 
 

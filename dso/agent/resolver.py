@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     Place = tuple[SecretRef, Located]
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024  # of values in one answer
+_MAX_SUGGESTIONS = 5  # of one request
 _MAX_REMEMBERED = 20_000
 
 
@@ -107,12 +108,22 @@ class Resolver:
                 faults[text] = place
             else:
                 places[text] = place
+        unknown = [text for text, fault in faults.items() if fault.code == codes.UNKNOWN_SECRET]
+        for text in unknown[:_MAX_SUGGESTIONS]:
+            faults[text] = self._with_suggestion(faults[text], own, caller)
         return places, faults
 
     def find(self, name: str, caller: Caller) -> Key | Fault:
         """Where a name, or a reference, leads a caller."""
         place = self._place(name if "://" in name else f"{ENV_SCHEME}{name}", {}, caller)
-        return place if isinstance(place, Fault) else place[1].key
+        if not isinstance(place, Fault):
+            return place[1].key
+        return self._with_suggestion(place, {}, caller) if place.code == codes.UNKNOWN_SECRET else place
+
+    def _with_suggestion(self, fault: Fault, own: Mapping[str, SecretEntry], caller: Caller | None) -> Fault:
+        """What an unknown reference could have meant; comparing names takes long, so not for thousands."""
+        path = SecretRef.parse(fault.reference).path
+        return fault._replace(hint=self.lookup.suggest(path, own, lambda name: self._may_read(caller, name)))
 
     def _place(self, text: str, own: Mapping[str, SecretEntry], caller: Caller | None) -> Place | Fault:
         """Where a reference leads, if the caller (None: the Engine, whom `access:` does not bind) may read it."""
@@ -133,8 +144,7 @@ class Resolver:
             return located._replace(reference=text)
         if not self._may_read(caller, reference.path):  # whether there is such a secret is none of its business
             return _denied(text, caller)
-        hint = self.lookup.suggest(reference.path, own, lambda name: self._may_read(caller, name))
-        return located._replace(hint=hint, reference=text)
+        return located._replace(reference=text)
 
     def _may_read(self, caller: Caller | None, subject: str) -> bool:
         return caller is None or self.access.may_read(caller, subject)

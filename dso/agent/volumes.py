@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MAX_VOLUMES = 10_000
 MAX_BYTES = 16 * 1024 * 1024  # of the file of definitions, which is held in memory and written as a whole
+MAX_TEMPLATE = 64 * 1024  # characters
 DEFINITIONS = "volumes.json"
 HOLDS = "holds.json"
 _FORMAT = 1
@@ -56,8 +57,7 @@ def check_spec(name: str, spec: VolumeSpec) -> None:
         raise VolumeError(f"volume {name}: two files have one name")
     for file in spec.files:
         fault = name_fault(file.name)
-        above = {file.name[:at] for at, letter in enumerate(file.name) if letter == "/"} & names
-        if above:
+        if fault is None and (above := _directories_of(file.name) & names):
             fault = f"{above.pop()!r} cannot be a file and a directory"
         if fault is None and max(file.uid, file.gid) > _MAX_ID:
             fault = "there is no such owner"
@@ -69,12 +69,18 @@ def check_spec(name: str, spec: VolumeSpec) -> None:
             raise VolumeError(f"volume {name}: file {file.name[:80]!r}: {fault}")
 
 
+def _directories_of(name: str) -> set[str]:
+    return {name[:at] for at, letter in enumerate(name) if letter == "/"}
+
+
 def normal(spec: VolumeSpec) -> VolumeSpec:
     """The same definition in the one form in which two can be compared."""
     return VolumeSpec(tuple(spec.files), tuple(spec.secrets))
 
 
 def _template_fault(template: str) -> str | None:
+    if len(template) > MAX_TEMPLATE:
+        return f"its template is longer than {MAX_TEMPLATE} characters"
     try:
         found = parse_template(template)
     except ReferenceSyntaxError as error:

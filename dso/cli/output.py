@@ -10,9 +10,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+def visible(text: str) -> str:
+    """The text with what could steer a terminal spelled out; newlines and tabs stay."""
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() or each in "\n\t" else each.encode("unicode_escape", "replace").decode()
+        for each in text
+    )
+
+
 def note(message: str) -> None:
     """Tell the user something on stderr."""
-    print(f"[DSO] {message}", file=sys.stderr, flush=True)
+    print(f"[DSO] {visible(message)}", file=sys.stderr, flush=True)
 
 
 def warn(message: str) -> None:
@@ -22,9 +32,9 @@ def warn(message: str) -> None:
 
 def print_error(message: str, hint: str = "") -> None:
     """`Error: what happened`, and on the next line what to do next."""
-    print(f"Error: {message}", file=sys.stderr)
+    print(f"Error: {visible(message)}", file=sys.stderr)
     for line in hint.splitlines():
-        print(f"  hint: {line}", file=sys.stderr)
+        print(f"  hint: {visible(line)}", file=sys.stderr)
     sys.stderr.flush()
 
 

@@ -62,31 +62,31 @@ def parse_template(text: str) -> Template | None:
         return None
     if text.startswith((ENV_SCHEME, FILE_SCHEME)):
         return Template(text, (SecretRef.parse(text),))
-    parts: list[str | SecretRef] = []
-    rest = text
-    while rest:
-        literal, opened, behind = rest.partition("{{")
-        inside, closed, after = behind.partition("}}")
-        if not (opened and closed):
-            _append(parts, rest)
-            break
-        if inside.strip().startswith((ENV_SCHEME, FILE_SCHEME)):
-            _append(parts, literal)
-            parts.append(SecretRef.parse(inside.strip()))
-            rest = after
-        else:
-            _append(parts, literal + opened)
-            rest = behind
+    parts = _split(text)
     for part in parts:
         if isinstance(part, str) and mentions_reference(part):
             raise ReferenceSyntaxError("a reference stands among other text without braces", hint=BRACES_HINT)
-    return Template(text, tuple(parts))
+    return Template(text, parts)
 
 
-def _append(parts: list[str | SecretRef], literal: str) -> None:
-    if not literal:
-        return
-    if parts and isinstance(parts[-1], str):
-        parts[-1] += literal
-    else:
-        parts.append(literal)
+def _split(text: str) -> tuple[str | SecretRef, ...]:
+    """Literal text and the references between braces; time grows with the length and nothing else."""
+    parts: list[str | SecretRef] = []
+    literal_from = position = 0
+    while (opened := text.find("{{", position)) >= 0:
+        position = opened + 2
+        start = position
+        while text[start : start + 1].isspace():
+            start += 1
+        if not text.startswith((ENV_SCHEME, FILE_SCHEME), start):
+            continue  # looked at before "}}" is looked for: else braces without end would take time without end
+        closed = text.find("}}", start)
+        if closed < 0:
+            break
+        if opened > literal_from:
+            parts.append(text[literal_from:opened])
+        parts.append(SecretRef.parse(text[start:closed].strip()))
+        literal_from = position = closed + 2
+    if literal_from < len(text):
+        parts.append(text[literal_from:])
+    return tuple(parts)

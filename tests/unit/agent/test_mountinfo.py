@@ -145,3 +145,9 @@ def test_each_name_space_is_read_once(tmp_path: Path, monkeypatch: pytest.Monkey
     # The one whose table is missing is not "read": another process of that name space may have it.
     assert reads.count("10") == 1
     assert reads.count("11") == 1
+
+
+def test_only_a_newline_ends_a_line() -> None:
+    line = "36 35 98:0 / /mnt/a\x0bb\u2028c\rd rw - tmpfs none rw"
+    (found,) = mountinfo.parse(line + "\n")
+    assert found.point == "/mnt/a\x0bb\u2028c\rd"

@@ -201,3 +201,14 @@ def test_process_is_known_by_more_than_its_number() -> None:
     assert not runs(f"{os.getpid()}:1")
     assert not runs("")
     assert identify(1 << 22).identity == ""
+
+
+@pytest.mark.parametrize("name", ["a/" * 500_000 + "a", "a/" * 40 + "a", "x" * 2049])
+def test_a_path_that_is_too_long_is_refused_before_it_is_taken_apart(name: str) -> None:
+    with pytest.raises(VolumeError, match="a file's path has at most"):
+        check_spec("v", VolumeSpec([VolumeFile(name, "dso://a/b")]))
+
+
+def test_a_template_that_is_too_long_is_refused() -> None:
+    with pytest.raises(VolumeError, match="longer than"):
+        check_spec("v", VolumeSpec([VolumeFile("a", "{{dso://a/b}}" + "x" * 65536)]))

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from dso.compose.template import mentions_reference, parse_template
 from dso.errors import ReferenceSyntaxError
+from dso.secret import SecretRef
 
 
 def render(text):
@@ -51,3 +52,17 @@ def test_literal_parts_survive_to_the_byte(before, after):
     assume("://" not in before + after)
     template = parse_template(before + " {{dso://a/b}} " + after)
     assert template.render(lambda _: b"V") == f"{before} V {after}".encode()
+
+
+def test_braces_without_end_take_no_time_without_end() -> None:
+    hostile = "{{dso://a/b}}" + "{{" * 500_000 + "}}"
+    found = parse_template(hostile)
+    assert found is not None
+    assert [str(reference) for reference in found.references] == ["dso://a/b"]
+    assert found.parts[1] == "{{" * 500_000 + "}}"
+
+
+def test_braces_around_other_things_stay() -> None:
+    found = parse_template("{{ x }} {{{{ dso://a/b }} }} {{")
+    assert found is not None
+    assert found.parts == ("{{ x }} {{", SecretRef.parse("dso://a/b"), " }} {{")
