@@ -32,7 +32,9 @@ METRICS: dict[str, Metric] = {
     "dso_agent_connections_total": Metric("counter", (), "Connections accepted."),
     "dso_agent_connections_refused_total": Metric("counter", (), "Connections of users who may not use the agent."),
     "dso_agent_connections_closed_early_total": Metric(
-        "counter", ("reason",), "Connections the agent ended: a timeout, or an idle one to make room for another."
+        "counter",
+        ("reason",),
+        "Connections the agent ended: a timeout, or room for another (an idle one, or a body that does not come).",
     ),
     "dso_agent_streams": Metric("gauge", (), "Answers of /v1/events and /v1/logs that go on."),
     "dso_agent_references_total": Metric("counter", ("result",), 'References asked for: "ok", or the error\'s code.'),
@@ -42,7 +44,7 @@ METRICS: dict[str, Metric] = {
     "dso_agent_cache_entries": Metric("gauge", (), "Secrets in memory."),
     "dso_agent_cache_bytes": Metric("gauge", (), "Size of the secrets in memory."),
     "dso_agent_cache_total": Metric("counter", ("what",), "What the cache did: hits, misses, fetches, failures..."),
-    "dso_agent_provider_up": Metric("gauge", ("provider", "type"), "1 while the provider's plugin runs."),
+    "dso_agent_provider_up": Metric("gauge", ("provider", "type"), "1 while the plugin runs and its backend answers."),
     "dso_agent_provider_restarts_total": Metric("counter", ("provider", "type"), "How often its plugin was restarted."),
     "dso_agent_volumes": Metric("gauge", (), "Volumes the volume driver knows."),
     "dso_agent_volumes_mounted": Metric("gauge", (), "Volumes that are mounted."),

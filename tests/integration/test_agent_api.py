@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -266,6 +268,57 @@ def test_numbers_are_those_of_what_happened():
             "dso_agent_config_ok 1",
         ):
             assert line in text.splitlines()
+
+
+def test_a_provider_whose_backend_gives_nothing_is_failing_until_it_gives_something():
+    with Agent() as agent, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(agent.path("notify.sock"))
+        agent.env["NOTIFY_SOCKET"] = agent.path("notify.sock")
+        agent.write_secrets({"down": {"error": "unavailable"}, "up": {"text": "x"}})
+        agent.use_fake().start()
+
+        def seen() -> tuple[dict[str, Any], str, str]:
+            status = agent.get("/v1/status")
+            assert faults(status, answer_schema("GET", "/v1/status", 200)) == []
+            (provider,) = status["providers"]
+            (up,) = re.findall("(?m)^dso_agent_provider_up.* (.*)$", agent.request("GET", "/metrics").body.decode())
+            systemd.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while systemd.recv(65536):
+                    pass  # what it told before
+            systemd.settimeout(60)
+            assert agent.request("POST", "/v1/reload").status == 200  # it tells systemd how it is
+            while True:
+                told = re.search("(?s)READY=1.*STATUS=(. of . providers running)", systemd.recv(65536).decode())
+                if told:
+                    return provider, up, told[1]
+
+        assert agent.value("dso://fake/up") == "x"
+        provider, up, told = seen()
+        assert (provider["state"], provider["error"], provider["code"]) == ("running", "", "")
+        assert (up, told) == ("1", "1 of 1 providers running")
+
+        assert agent.resolve("dso://fake/down")["errors"][0]["code"] == "unavailable"
+        provider, up, told = seen()
+        assert (provider["state"], provider["code"]) == ("failing", "unavailable")
+        assert "the fake says unavailable" in provider["error"]
+        assert provider["pid"] is not None
+        assert (up, told) == ("0", "0 of 1 providers running")
+
+        agent.write_secrets({"down": {"text": "y"}, "up": {"text": "x"}})
+        assert agent.value("dso://fake/down") == "y"
+        provider, up, told = seen()
+        assert (provider["state"], provider["error"], provider["code"]) == ("running", "", "")
+        assert (up, told) == ("1", "1 of 1 providers running")
+
+
+def test_a_secret_that_was_missing_is_there_after_a_reload():
+    with Agent() as agent:
+        agent.use_fake().start()
+        assert agent.resolve("dso://fake/new")["errors"][0]["code"] == "not_found"
+        agent.write_secrets({"new": {"text": "made"}})
+        assert agent.request("POST", "/v1/reload").status == 200
+        assert agent.value("dso://fake/new") == "made"
 
 
 def test_a_volume_is_defined_for_the_engine(agent: Agent):
