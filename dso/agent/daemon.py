@@ -16,7 +16,7 @@ from dso.agent.cache import Cache
 from dso.agent.endpoints import Endpoints
 from dso.agent.events import Events
 from dso.agent.fingerprints import fingerprint_key
-from dso.agent.logbook import take_over_logging
+from dso.agent.logbook import take_over_logging, where
 from dso.agent.metrics import Metrics, resident_memory
 from dso.agent.plugin import RUNNING
 from dso.agent.providers import Providers
@@ -218,8 +218,11 @@ class Agent:
     async def _tidy(self) -> None:
         while True:
             await asyncio.sleep(TIDY_INTERVAL)
-            self.resolver.forget()
-            systemd.notify(f"STATUS={self._summary()}")
+            try:
+                self.resolver.forget()
+                systemd.notify(f"STATUS={self._summary()}")
+            except Exception as error:  # noqa: BLE001  # the next round may do better
+                self.book.error("old secrets may not have been forgotten", error=where(error))
 
     async def _feed_watchdog(self, interval: float) -> None:
         """Tell systemd that the loop turns and connections are accepted; it restarts us when it hears nothing."""

@@ -158,9 +158,8 @@ class Endpoints:
         if driver is None or reason:
             raise RefusedError(codes.VOLUME_UNAVAILABLE, reason)
         names = self._checked(found, request.caller)
-        self._refuse_strangers(driver.defined(found), request.caller)
         try:
-            await driver.register(found)
+            await driver.register(found, lambda former: self._refuse_strangers(former, request.caller))
         except VolumeError as error:
             raise RefusedError(codes.INVALID_REQUEST, str(error)) from None
         self._state.events(

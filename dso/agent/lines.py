@@ -8,15 +8,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_LINE_BYTES = 4096
+_MORE = 8192  # bytes held besides, so that a credential at the cut is seen whole
 _BURST, _PER_SECOND = 500, 50  # lines
 
 
 class LogLines:
     """Cuts what a plugin writes into lines and hands them to the log."""
 
-    def __init__(self, log: Callable[[str], None], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, log: Callable[[str], None], clock: Callable[[], float], redact: Callable[[str], str] = str
+    ) -> None:
+        """`redact` takes credentials out of a line, before it is cut."""
         self._log = log
         self._clock = clock
+        self._redact = redact
         self._rest = b""
         self._is_cut = False  # the rest of the present line is left out
         self._allowed = float(_BURST)
@@ -46,14 +51,19 @@ class LogLines:
     def _extend(self, more: bytes) -> None:
         if self._is_cut:
             return
-        self._rest += more[: MAX_LINE_BYTES + 1]
-        if len(self._rest) > MAX_LINE_BYTES:
-            self._write(self._rest[:MAX_LINE_BYTES], " [cut]")
+        self._rest += more[: MAX_LINE_BYTES + _MORE + 1]
+        if len(self._rest) > MAX_LINE_BYTES + _MORE:
+            self._write(self._rest, is_whole=False)
             self._rest, self._is_cut = b"", True
 
-    def _write(self, line: bytes, end: str = "") -> None:
-        text = line.decode("utf-8", "replace").rstrip()
-        if not text:
+    def _write(self, line: bytes, *, is_whole: bool = True) -> None:
+        text, end = self._redact(line.decode("utf-8", "replace").rstrip()), ""
+        encoded = text.encode()
+        if not is_whole or len(encoded) > MAX_LINE_BYTES:
+            # The last bytes of what is no whole line may be the beginning of a credential.
+            most = MAX_LINE_BYTES if is_whole else max(0, min(MAX_LINE_BYTES, len(encoded) - _MORE))
+            text, end = encoded[:most].decode("utf-8", "ignore"), " [cut]"
+        if not text and not end:
             return
         now = self._clock()
         self._allowed = min(_BURST, self._allowed + (now - self._refilled) * _PER_SECOND)

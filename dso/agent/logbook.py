@@ -104,7 +104,9 @@ class Logbook:
         rank = _RANK[level]
         if rank < self._minimum:
             return
-        text = message + "".join(f" {name}={_shown(value)}" for name, value in (fields or {}).items() if value != "")
+        text = message + "".join(
+            f" {name}={_shown(value, self._redacted)}" for name, value in (fields or {}).items() if value != ""
+        )
         line = LogLine(self._clock(), level, self._cleaned(text))
         self._lines.append(line)
         for follower in self._followers:
@@ -113,11 +115,15 @@ class Logbook:
         self._print(line, message, fields or {})
 
     def _cleaned(self, text: str) -> str:
+        text = self._redacted(text)
         if len(text) > MAX_LINE:
             text = text[:MAX_LINE] + "..."
+        return text if text.isprintable() else "".join(map(_printable, text))
+
+    def _redacted(self, text: str) -> str:
         for redact in self._redactors:
             text = redact(text)
-        return text if text.isprintable() else "".join(map(_printable, text))
+        return text
 
     def _print(self, line: LogLine, message: str, fields: Mapping[str, Any]) -> None:
         if self._form == "json":
@@ -219,10 +225,10 @@ def _iso_second(whole: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
 
 
-def _shown(value: object) -> str:
-    """A value as a line has it: quoted if it is no plain word."""
+def _shown(value: object, redact: Callable[[str], str]) -> str:
+    """A value as a line has it: quoted if it is no plain word, and without credentials, which quoting could hide."""
     text = _text(value)
-    return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
+    return text if _PLAIN.fullmatch(text) else json.dumps(redact(text), ensure_ascii=False)
 
 
 def _text(value: object) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SOURCE = "dso"  # what `mount` and `df` show as the device
 SIZE = "128m"  # twice what a volume may hold: all of it may be replaced at once
+INODES = 40_000  # more than twice the files (a page each, and one for the inode) that fit; directories have no size
 
 _NOSUID, _NODEV, _NOEXEC = 2, 4, 8  # MS_* of linux/mount.h
 _DETACH, _NOFOLLOW = 2, 8  # MNT_DETACH, UMOUNT_NOFOLLOW
@@ -77,7 +78,7 @@ class Mounts:
         """Mount a new, empty tmpfs: 0755, root's, not to be swapped out where the kernel can; raises OSError."""
         while True:
             try:
-                _mount(path, ",".join([f"size={SIZE}", "mode=0755", *self._wanted[0]]))
+                _mount(path, ",".join([f"size={SIZE}", f"nr_inodes={INODES}", "mode=0755", *self._wanted[0]]))
             except OSError as error:
                 if error.errno != errno.EINVAL or len(self._wanted) == 1:
                     raise

@@ -172,8 +172,7 @@ class Plugin:
 
     def refusal(self, error: object) -> ProviderError:
         """The error of one secret among those of a `get_many`."""
-        found = ProviderError.from_rpc(error)
-        return self._named(ProviderError(found.code, self._redact(found.message), retry_after=found.retry_after))
+        return self._named(ProviderError.from_rpc(error, self._redact))
 
     def bad(self, error: MessageError, began: float) -> ProviderError:
         """An answer had a result of the wrong kind: the error for whoever asked."""
@@ -354,7 +353,7 @@ class Plugin:
         return ProviderError(error.code, error.message, retry_after=wait)
 
     def _log_line(self, line: str) -> None:
-        _LOG.info("%s: %s", self.config.name, self._redact(line))
+        _LOG.info("%s: %s", self.config.name, line)
 
 
 class _Strikes:

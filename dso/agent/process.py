@@ -44,7 +44,7 @@ class PluginProcess:
         self.ended: asyncio.Future[ProviderError] = loop.create_future()
         self._program = program
         self._calls = Calls(redact)
-        self._lines = LogLines(log, time.monotonic)
+        self._lines = LogLines(log, time.monotonic, redact)
         self._fault: ProviderError | None = None  # set once it is to end, or has
         self._exited: asyncio.Future[None] = loop.create_future()
         self._input: asyncio.WriteTransport | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from dso.config.model import ProviderConfig
 
 _SHORTEST = 4  # a shorter credential would mask parts of ordinary words
+_SHORTEST_LINE = 8  # of a credential of several lines, which may be told line by line
 _TELLING = re.compile(r"token|secret|pass|key|credential|jwt|pin\b|signature", re.IGNORECASE)
 # What stands beside credentials under `auth:` and is none itself: names, and paths of files that hold them.
 _HARMLESS = re.compile(r"^(method|username|user|role|role_name|mount|mount_point|path)$|_(file|path|dir|url)$")
@@ -29,7 +31,8 @@ class Redactor:
         """Credentials are what `auth:` holds, and settings and variables whose names tell that they are."""
         variables = {name.lower(): value for name, value in (environment or {}).items()}
         found = {*_credentials(settings, inside=False), *_credentials(variables, inside=False)}
-        longest_first = sorted((text for text in found if len(text) >= _SHORTEST), key=lambda text: (-len(text), text))
+        forms = {form for text in found if len(text) >= _SHORTEST for form in _forms(text)}
+        longest_first = sorted(forms, key=lambda text: (-len(text), text))
         self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
     @classmethod
@@ -40,6 +43,18 @@ class Redactor:
     def __call__(self, text: str) -> str:
         """The text without credentials."""
         return self._pattern.sub(MASK, text) if self._pattern else text
+
+
+def _forms(text: str) -> Iterator[str]:
+    """A credential as it may be told: as it is, without the blanks around it, line by line, and quoted as in JSON."""
+    lines = [line.strip() for line in text.splitlines()]
+    plain = {text, *(line for line in lines if len(line) >= _SHORTEST_LINE)}
+    if len(text.strip()) >= _SHORTEST:
+        plain.add(text.strip())
+    for one in plain:
+        yield one
+        yield json.dumps(one)[1:-1]
+        yield json.dumps(one, ensure_ascii=False)[1:-1]
 
 
 def _credentials(settings: object, *, inside: bool) -> Iterator[str]:

@@ -63,8 +63,7 @@ class Calls:
         if future is None or future.done():
             return
         if "error" in message:
-            error = ProviderError.from_rpc(message["error"])
-            future.set_exception(ProviderError(error.code, self._redact(error.message), retry_after=error.retry_after))
+            future.set_exception(ProviderError.from_rpc(message["error"], self._redact))
         else:
             future.set_result(message["result"])
 

@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
 
+from dso.agent import logbook
 from dso.agent.mounts import Mounts
 from dso.agent.volumecontent import TIMING, Content
 from dso.agent.volumes import UNKNOWN, Hold, State, VolumeError, boot_id, check_name, normal, runs
@@ -22,7 +23,7 @@ from dso.protocol.reading import MessageError
 from dso.system.files import reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
     from aiohttp import web
 
@@ -132,21 +133,23 @@ class VolumeDriver:
         task.add_done_callback(self._tasks.discard)
         return asyncio.shield(task)
 
-    async def register(self, volumes: Mapping[str, VolumeSpec]) -> None:
+    async def register(
+        self, volumes: Mapping[str, VolumeSpec], permit: Callable[[Mapping[str, VolumeSpec]], None] | None = None
+    ) -> None:
         """Set or replace definitions, all or none; a volume in use changes with the next start of a container.
+
+        `permit` is given the definitions that would be replaced, as they are then; what it raises prevents it.
 
         Raises:
             VolumeError: one is not as it should be, or they cannot be kept.
         """
         async with self._defining:
+            if permit is not None:
+                permit({name: self._state.volumes[name] for name in volumes if name in self._state.volumes})
             try:
                 await asyncio.to_thread(self._state.define, volumes)
             except OSError as error:
                 raise VolumeError(f"the definitions of volumes cannot be kept: {reason(error)}") from error
-
-    def defined(self, names: Iterable[str]) -> dict[str, VolumeSpec]:
-        """The present definitions of those volumes that have one."""
-        return {name: self._state.volumes[name] for name in names if name in self._state.volumes}
 
     async def create(self, name: str, options: Mapping[str, str]) -> None:
         """`docker volume create`; VolumeError."""
@@ -383,3 +386,5 @@ class VolumeDriver:
                 await self.sweep()
             except OSError as error:
                 self._emit("volume.failed", volume="", message=f"unused volumes cannot be looked for: {reason(error)}")
+            except Exception as error:  # noqa: BLE001  # whatever it is, what is unused must go some time
+                self._emit("volume.failed", volume="", message=f"a sweep failed: {logbook.where(error)}")

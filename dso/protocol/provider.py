@@ -17,12 +17,15 @@ from dso.secret import SecretValue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
 PROTOCOL_VERSION = 1
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024  # one line, its newline included
+MAX_RETRY_AFTER = 300.0  # seconds; more is not believed: a proxy in between may say a day
 PLUGIN_PREFIX = "dso-provider-"
+MAX_RETRY_AFTER = 300.0  # seconds; whatever a backend says, it is asked again then
+_MAX_MESSAGE = 2000
 
 # JSON-RPC wants a number; the code that counts is `data.code`.
 RPC_PARSE_ERROR = -32700
@@ -78,8 +81,11 @@ class ProviderError(Exception):
         return {"code": RPC_SERVER_ERROR, "message": self.message, "data": data}
 
     @classmethod
-    def from_rpc(cls, error: object) -> ProviderError:
-        """Read an error object; one without a known code counts as `unavailable`, malformed ones too."""
+    def from_rpc(cls, error: object, redact: Callable[[str], str] = str) -> ProviderError:
+        """Read an error object; one without a known code counts as `unavailable`, malformed ones too.
+
+        `redact` takes credentials out of its message, before that becomes one line without control characters.
+        """
         if not isinstance(error, dict):
             return cls(UNAVAILABLE, "the provider reported an error without saying which")
         data = error.get("data")
@@ -90,10 +96,10 @@ class ProviderError(Exception):
         oversized = code == INVALID_REQUEST and data.get("oversized") is True
         code = PLUGIN_OVERSIZED if oversized else code
         seconds = _number(retry_after)
-        if seconds is not None and not 0 <= seconds < 1e6:  # noqa: PLR2004
-            seconds = None
-        message = str(error.get("message") or "the provider gave no reason")[:2000]
-        return cls(code, message, retry_after=seconds, oversized=oversized)
+        if seconds is not None:
+            seconds = min(seconds, MAX_RETRY_AFTER) if seconds >= 0 else None
+        message = redact(str(error.get("message") or "the provider gave no reason"))[:_MAX_MESSAGE]
+        return cls(code, _one_line(message), retry_after=seconds, oversized=oversized)
 
 
 class SecretData(NamedTuple):
@@ -162,6 +168,14 @@ def _number(value: object) -> float | None:
     except OverflowError:
         return None
     return number if number - number == 0 else None  # neither infinite nor NaN
+
+
+def _one_line(text: str) -> str:
+    """A text on one line, and nothing in it that could mislead a terminal."""
+    if text.isprintable():
+        return text
+    line = text.strip().replace("\r\n", " ").replace("\n", " ").replace("\t", " ")
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in line)
 
 
 def _whole(value: object) -> int | None:

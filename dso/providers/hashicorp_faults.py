@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib3 import exceptions
 
 from dso.protocol.codes import INVALID_CONFIG, INVALID_REQUEST, THROTTLED, UNAUTHENTICATED, UNAVAILABLE
-from dso.protocol.provider import ProviderError
+from dso.protocol.provider import MAX_RETRY_AFTER, ProviderError
 
 if TYPE_CHECKING:
     from dso.providers.hashicorp_config import HashicorpConfig
@@ -169,7 +169,9 @@ def _nested(error: BaseException, kind: type[ssl.SSLError]) -> ssl.SSLError | No
 
 def _retry_after(answer: Answer) -> float | None:
     text = answer.headers.get("Retry-After") or ""
-    return float(text) if text.isascii() and text.isdigit() and len(text) < 6 else None  # noqa: PLR2004
+    if not (text.isascii() and text.isdigit()):
+        return None
+    return min(float(text[:9]), MAX_RETRY_AFTER)
 
 
 def login_fault(config: HashicorpConfig, answer: Answer) -> ProviderError:

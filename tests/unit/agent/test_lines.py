@@ -61,3 +61,14 @@ def test_flood_is_thinned_and_its_size_told() -> None:
     assert found[500:] == ["[9500 lines left out: more than 50 a second]", "y"]
     lines.close()
     assert len(found) == 502
+
+
+def test_a_credential_at_the_cut_is_masked_whole() -> None:
+    secret = "canary" * 100
+    for before in (0, 1000, MAX_LINE_BYTES - 300, MAX_LINE_BYTES + 7900):
+        for after in (0, 10_000):
+            found: list[str] = []
+            lines = LogLines(found.append, Clock(), lambda text: text.replace(secret, "***"))
+            lines.feed(b"x" * before + secret.encode() + b"y" * after + b"\n")
+            assert "canary" not in found[0]
+            assert len(found[0]) <= MAX_LINE_BYTES + len(" [cut]")

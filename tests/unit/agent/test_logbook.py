@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from dso.agent import logbook
-from dso.agent.logbook import Logbook, take_over_logging, where
+from dso.agent.logbook import MAX_LINE, Logbook, take_over_logging, where
 from tests.support.loop import in_loop
 
 
@@ -85,6 +85,16 @@ def test_credentials_are_masked_wherever_they_stand(stream):
         book.info("it is hunter2", token="hunter2", many=["hunter2", "b"])
         assert "hunter2" not in book.recent()[0].message
     assert "hunter2" not in read()
+
+
+def test_credentials_are_masked_before_a_line_is_quoted_or_cut(stream):
+    descriptor, read = stream
+    secret = 'hunter "2"\nhunter 3'
+    book = Logbook(stream=descriptor)
+    book.redact(lambda text: text.replace(secret, "********"))
+    book.info("quoted", token=f"a {secret}")
+    book.info("x" * (MAX_LINE - 5) + secret)
+    assert "hunter" not in read()
 
 
 def test_the_last_lines_are_kept_and_told_by_number_time_and_level(stream):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from dso.agent.redaction import Redactor
@@ -59,3 +61,18 @@ def test_a_provider_s_credentials_are_also_those_its_plugin_gets(monkeypatch: py
     provider = ProviderConfig("p", "aws", Settings({"auth": {"x": "canary-4"}}), env=("NAMED_TOKEN",))
     said = Redactor.of(provider)("canary-1 canary-2 canary-3 canary-4")
     assert said == "******** canary-2 ******** ********"  # the second is no business of the plugin's
+
+
+PEM = "-----BEGIN KEY-----\nMIIcanary+line/one==\nMIIcanary+line/two==\n}\n-----END KEY-----\n"
+
+
+@pytest.mark.parametrize("said", [PEM, PEM.strip(), repr(PEM), json.dumps({"k": PEM}), *PEM.splitlines()[1:3]])
+def test_a_credential_of_several_lines_is_masked_line_by_line_and_quoted(said: str) -> None:
+    assert "canary" not in Redactor({"auth": {"private_key": PEM}})(f"before {said} after")
+    assert Redactor({"auth": {"private_key": PEM}})("a } b") == "a } b"  # a short line is no credential
+
+
+def test_quoted_credentials_are_masked() -> None:
+    redact = Redactor({"password": 'ca"nary\u00fc'})
+    for quoted in (json.dumps('ca"nary\u00fc'), json.dumps('ca"nary\u00fc', ensure_ascii=False)):
+        assert redact(quoted) == '"********"'

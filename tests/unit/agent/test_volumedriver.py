@@ -661,3 +661,47 @@ def test_defect_of_the_resolver_is_no_endless_wait(scene: Scene) -> None:
 
     scene.run(play)
     assert scene.renders == 1
+
+
+def test_permission_is_asked_for_the_definition_as_it_is_then(scene: Scene) -> None:
+    seen: list[dict[str, VolumeSpec]] = []
+
+    def refuse(former: Mapping[str, VolumeSpec]) -> None:
+        seen.append(dict(former))
+        raise PermissionError
+
+    async def play(driver: VolumeDriver) -> None:
+        found = await asyncio.gather(
+            driver.register({NAME: spec("theirs")}),
+            driver.register({NAME: spec("mine"), "other": spec("x")}, refuse),
+            return_exceptions=True,
+        )
+        assert found[0] is None
+        assert isinstance(found[1], PermissionError)
+        assert [sorted(former) for former in seen] == [[NAME]]
+        assert [file.name for file in seen[0][NAME].files] == ["theirs"]
+        assert list(driver.get(NAME)["Status"]["files"]) == ["theirs"]
+
+    scene.run(play)
+
+
+def test_an_unexpected_fault_ends_no_sweep_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene(tmp_path)
+    monkeypatch.setattr(scene.driver, "_timing", QUICK._replace(sweep=0.001))
+    rounds = 0
+    thrice = asyncio.Event()
+
+    async def sweep() -> None:
+        nonlocal rounds
+        rounds += 1
+        if rounds == 3:
+            thrice.set()
+        raise ValueError("canary")
+
+    async def play(driver: VolumeDriver) -> None:
+        monkeypatch.setattr(driver, "sweep", sweep)
+        await thrice.wait()
+        assert "ValueError at" in scene.told("volume.failed")[0]["message"]
+        assert "canary" not in str(scene.events)
+
+    scene.run(play)

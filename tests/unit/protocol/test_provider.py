@@ -69,6 +69,9 @@ def test_what_is_not_json_is_refused(line: bytes) -> None:
     ("line", "code", "retry_after"),
     [
         (b'{"code":-32000,"message":"m","data":{"code":"throttled","retry_after":1.5}}', THROTTLED, 1.5),
+        (b'{"code":-32000,"message":"m","data":{"code":"throttled","retry_after":300}}', THROTTLED, 300),
+        (b'{"code":-32000,"message":"m","data":{"code":"throttled","retry_after":99999}}', THROTTLED, 300),
+        (b'{"code":-32000,"message":"m","data":{"code":"throttled","retry_after":1e300}}', THROTTLED, 300),
         (b'{"code":-32000,"message":"m","data":{"code":"not_found","retry_after":-1}}', NOT_FOUND, None),
         (b'{"code":-32000,"message":"m","data":{"code":"throttled","retry_after":"soon"}}', THROTTLED, None),
         (b'{"code":-32000,"message":"m","data":{"code":"throttled","retry_after":1e999}}', THROTTLED, None),
@@ -109,3 +112,14 @@ def test_what_a_plugin_says_of_itself() -> None:
 def test_what_a_plugin_may_not_say_of_itself(line: bytes) -> None:
     with pytest.raises(MessageError):
         Initialized.from_result(decode(line))
+
+
+def test_a_message_of_an_error_is_one_line_that_steers_no_terminal() -> None:
+    error = ProviderError.from_rpc({"message": "a\x1b[2J\nhint: b\r\u202ec\td\x9b"})
+    assert error.message == r"a\x1b[2J hint: b\r\u202ec d\x9b"
+
+
+def test_credentials_are_masked_before_a_message_is_cut_or_changed() -> None:
+    secret = "first line\nsecond line"
+    error = ProviderError.from_rpc({"message": "x" * 1990 + secret}, lambda text: text.replace(secret, "***"))
+    assert error.message == "x" * 1990 + "***"
