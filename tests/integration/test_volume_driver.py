@@ -312,9 +312,13 @@ def test_links_planted_by_a_container_lead_nowhere(
     driver.set("shop/key", b"v")
     volume = driver.create(KEY, VolumeFile("d/key", "dso://shop/key"))
     planted = f"rm -r /s/*; ln -s {victim}/key /s/key; ln -s {victim}/d /s/d; ln -s {victim} /s/all; mkfifo /s/fifo"
-    deep = "cd /s; for i in $(seq 300); do mkdir x; cd x; done 2>/dev/null; ln -s / root; sleep 1000"
+    deep = (
+        "cd /s; for i in $(seq 300); do mkdir x; cd x; done 2>/dev/null; ln -s / root; touch /tmp/planted; sleep 1000"
+    )
     container = run("-v", f"{volume}:/s", command=("sh", "-c", f"{planted}; {deep}"))
-    wait_until(lambda: private.docker("exec", container, "ls", "/s/x", check=False).out != "", "it plants links")
+    wait_until(
+        lambda: private.docker("exec", container, "ls", "/tmp/planted", check=False).out != "", "it plants links"
+    )
     assert in_container(private, images, volume, "cat", "/s/key", "/s/d/key") == b"vv"
     assert in_container(private, images, volume, "ls", "/s") == b"d\nkey\n"
     private.docker("exec", container, "sh", "-c", planted)
