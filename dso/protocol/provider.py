@@ -24,7 +24,6 @@ PROTOCOL_VERSION = 1
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024  # one line, its newline included
 MAX_RETRY_AFTER = 300.0  # seconds; more is not believed: a proxy in between may say a day
 PLUGIN_PREFIX = "dso-provider-"
-MAX_RETRY_AFTER = 300.0  # seconds; whatever a backend says, it is asked again then
 _MAX_MESSAGE = 2000
 
 # JSON-RPC wants a number; the code that counts is `data.code`.
