@@ -1,5 +1,7 @@
 """Values with references in them."""
 
+import re
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -66,3 +68,52 @@ def test_braces_around_other_things_stay() -> None:
     found = parse_template("{{ x }} {{{{ dso://a/b }} }} {{")
     assert found is not None
     assert found.parts == ("{{ x }} {{", SecretRef.parse("dso://a/b"), " }} {{")
+
+
+def naive_parts(text):
+    """The grammar as it reads, in time that grows with the square of the text."""
+    rest, parts = text, [""]
+    while rest:
+        literal, opened, behind = rest.partition("{{")
+        inside, closed, after = behind.partition("}}")
+        if not (opened and closed):
+            parts[-1] += rest
+            break
+        if inside.strip().startswith(("dso://", "dsofile://")):
+            parts[-1] += literal
+            parts += [SecretRef.parse(inside.strip()), ""]
+            rest = after
+        else:
+            parts[-1] += literal + opened
+            rest = behind
+    if any("dso://" in part or "dsofile://" in part for part in parts if isinstance(part, str)):
+        raise ReferenceSyntaxError("among other text")
+    return tuple(part for part in parts if part)
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            ["{", "{{", "}", "}}", " ", "\t", "x", "{{dso://a/b}}", "dsofile://c", "dso://", "a/b", "dso://"]
+        )
+    )
+)
+def test_every_text_is_taken_apart_as_the_grammar_reads(pieces):
+    text = "".join(pieces)
+    assume(mentions_reference(text) and not text.startswith(("dso://", "dsofile://")))
+    assume(text.count("dso://") == len(re.findall(r"(?<![a-zA-Z0-9+.-])dso://", text)))
+    try:
+        expected = naive_parts(text)
+    except ReferenceSyntaxError:
+        with pytest.raises(ReferenceSyntaxError):
+            parse_template(text)
+    else:
+        assert parse_template(text).parts == expected
+
+
+@pytest.mark.parametrize("piece", ["{{", "{{ ", "{{}}", "{", "}}{{", "{{x}} ", "  {{\t"])
+def test_hostile_text_takes_time_in_proportion_to_its_length(piece):
+    text = piece * (1024 * 1024 // len(piece))  # the square of it would be an hour and more
+    reference = SecretRef.parse("dso://a/b")
+    parts = parse_template("{{dso://a/b}} " + text + "}}").parts
+    assert parts == (reference, " " + text + "}}")
