@@ -14,13 +14,14 @@ from dso.protocol import codes
 from dso.protocol.agent import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from dso.config.model import CloudConfig
     from dso.protocol.agent import SecretEntry
     from dso.secret import SecretRef
 
-_MAX_COMPARED = 200  # names; each takes a tenth of a millisecond
+_MAX_COMPARED = 200  # names
+_MAX_PAIRS = 100_000  # of characters that are compared, at some 10 million a second: a caller chooses its names
 _MAX_SHOWN = 5
 _MAX_VERSION = 256
 
@@ -95,7 +96,7 @@ class Lookup:
         names = [*own, *(name for name in self._secrets if may_read(name))]
         last = path.rpartition("/")[2]
         near = [name for name in names if name.rpartition("/")[2] == last]
-        near += get_close_matches(path, names[:_MAX_COMPARED], _MAX_SHOWN)
+        near += get_close_matches(path, _comparable(path, names), _MAX_SHOWN)
         near = list(dict.fromkeys(near))[:_MAX_SHOWN]
         hints = []
         if near:
@@ -109,3 +110,14 @@ class Lookup:
         else:
             hints.append("dso.yaml has no providers")
         return "; ".join(hints)
+
+
+def _comparable(path: str, names: Sequence[str]) -> list[str]:
+    """As many of the names as may be compared with a path while everybody else waits."""
+    room = _MAX_PAIRS
+    found: list[str] = []
+    for name in names[:_MAX_COMPARED]:
+        if len(path) * len(name) <= room:
+            room -= len(path) * len(name)
+            found.append(name)
+    return found

@@ -139,6 +139,26 @@ async def test_what_leads_nowhere_says_what_could_have_been_meant() -> None:
 
 
 @in_loop
+async def test_names_are_compared_for_few_references_and_with_few_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[tuple[str, list[str]]] = []
+
+    def counted(path: str, names: list[str], _most: int) -> list[str]:
+        compared.append((path, names))
+        return []
+
+    monkeypatch.setattr("dso.agent.lookup.get_close_matches", counted)
+    own = [SecretEntry(f"own{at:04}", "aws", "plain") for at in range(1000)]
+    answer = await Bench().ask(*(f"dso://no/{at}" for at in range(100)), own=own)
+    assert [fault.code for fault in answer.errors] == [codes.UNKNOWN_SECRET] * 100
+    assert [bool(fault.hint) for fault in answer.errors] == [True] * 5 + [False] * 95
+    assert [path for path, _ in compared] == [f"no/{at}" for at in range(5)]
+    assert {len(names) for _, names in compared} == {200}
+    compared.clear()
+    await Bench().ask("dso://no/" + "a" * 190, own=[SecretEntry("a" * 390 + str(at), "aws", "x") for at in range(200)])
+    assert sum(len(path) * len(name) for path, names in compared for name in names) <= 100_000
+
+
+@in_loop
 async def test_an_agent_without_providers_says_so() -> None:
     assert "no providers" in (await Bench(configuration([], [])).fault("dso://x")).hint
 
