@@ -6,6 +6,7 @@ Root and the agent's own user always may; of the others only the members of grou
 from __future__ import annotations
 
 import array
+import asyncio
 import errno
 import grp
 import os
@@ -13,6 +14,7 @@ import pwd
 import socket
 import struct
 import time
+from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -28,6 +30,7 @@ _UCRED = struct.Struct("3i")  # pid, uid, gid
 _MAX_GROUPS = 65536
 _ACCOUNT_TTL = 60.0  # seconds for which what the user database said of somebody holds
 _MAX_ACCOUNTS = 1024
+_LOOK_UPS = 4  # at a time
 
 
 class Peer(NamedTuple):
@@ -89,10 +92,18 @@ class _Account(NamedTuple):
     until: float
 
 
+class Known(NamedTuple):
+    """What is known of a peer: its user name ("" if it has none), all its groups, and their names."""
+
+    user: str
+    groups: frozenset[int]
+    group_names: frozenset[str]
+
+
 class Accounts:
     """What the user database says of users and groups, remembered for a minute.
 
-    Looking somebody up may ask a directory server and block: `look_up` is meant for a thread.
+    Asking it may mean asking a directory server, and block: `look_up` is for a thread, `recall` never asks.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -100,13 +111,22 @@ class Accounts:
         self._known: dict[int, _Account] = {}
         self._group_names: dict[int, tuple[str, float]] = {}
 
-    def knows(self, uid: int) -> bool:
-        """Whether `look_up` would answer at once."""
-        known = self._known.get(uid)
-        return known is not None and known.until > self._clock()
+    def recall(self, peer: Peer) -> Known | None:
+        """What is remembered of a peer; None if anything of it is not, the name of a single group included."""
+        now = self._clock()
+        account = self._known.get(peer.uid)
+        if account is None or account.until <= now:
+            return None
+        names: set[str] = set()
+        for group in peer.groups | account.groups:
+            name, until = self._group_names.get(group, ("", 0.0))
+            if until <= now:
+                return None
+            names.add(name)
+        return Known(account.user, peer.groups | account.groups, frozenset(filter(None, names)))
 
-    def look_up(self, peer: Peer) -> tuple[str, frozenset[int], frozenset[str]]:
-        """A peer's user name ("" if it has none), all its groups, and their names."""
+    def look_up(self, peer: Peer) -> Known:
+        """What the user database says of a peer, as far as it is not remembered; blocks."""
         now = self._clock()
         account = self._known.get(peer.uid)
         if account is None or account.until <= now:
@@ -115,7 +135,7 @@ class Accounts:
                 self._known.clear()
             self._known[peer.uid] = account
         groups = peer.groups | account.groups
-        return account.user, groups, frozenset(filter(None, (self._name_of(group, now) for group in groups)))
+        return Known(account.user, groups, frozenset(filter(None, (self._name_of(group, now) for group in groups))))
 
     def _name_of(self, group: int, now: float) -> str:
         name, until = self._group_names.get(group, ("", 0.0))
@@ -125,6 +145,34 @@ class Accounts:
                 self._group_names.clear()
             self._group_names[group] = (name, now + _ACCOUNT_TTL)
         return name
+
+
+class Directory:
+    """The user database for an event loop, which never waits for it.
+
+    It is asked in threads of its own: one that hangs takes none of those that mount volumes. At most one question
+    about a user is under way, however many processes of that user connect.
+    """
+
+    def __init__(self, accounts: Accounts) -> None:
+        self._accounts = accounts
+        self._threads = ThreadPoolExecutor(_LOOK_UPS, "dso-accounts")
+        self._under_way: dict[int, asyncio.Future[Known]] = {}
+
+    async def find(self, peer: Peer) -> Known:
+        """What is known of a peer. A question outlives whoever asked it first and went away."""
+        while (known := self._accounts.recall(peer)) is None:
+            under_way = self._under_way.get(peer.uid)
+            if under_way is None:
+                return await asyncio.shield(self._ask(peer))
+            await asyncio.wait([under_way])  # it may not have asked for the names of all our groups
+        return known
+
+    def _ask(self, peer: Peer) -> asyncio.Future[Known]:
+        asked = asyncio.get_running_loop().run_in_executor(self._threads, self._accounts.look_up, peer)
+        self._under_way[peer.uid] = asked
+        asked.add_done_callback(lambda _: self._under_way.pop(peer.uid))
+        return asked
 
 
 def _ask_database(uid: int, until: float) -> _Account:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import hdrs, web
 
-from dso.agent.access import Caller
+from dso.agent.access import Caller, Directory, Known
 from dso.agent.connections import Connection, Hub
 from dso.agent.logbook import where
 from dso.protocol import codes
@@ -162,7 +162,7 @@ class Server:
         """`routes` has an endpoint by path and method, `group` the users besides root and our own; in an event loop."""
         self._routes = routes
         self._access = access
-        self._accounts = accounts
+        self._directory = Directory(accounts)
         self._group = group
         self._book = book
         self._events = events
@@ -250,10 +250,9 @@ class Server:
             return Caller(peer.pid, peer.uid, "", peer.groups, frozenset(), trusted=True)
         try:
             async with asyncio.timeout(LOOK_UP_TIMEOUT):
-                known = self._accounts.knows(peer.uid)
-                found = self._accounts.look_up(peer) if known else await asyncio.to_thread(self._accounts.look_up, peer)
+                found = await self._directory.find(peer)
         except TimeoutError:
-            found = ("", peer.groups, frozenset())
+            found = Known("", peer.groups, frozenset())
             self._book.warning("the user database does not answer", uid=peer.uid)
         user, groups, names = found
         if self._group is None or self._group not in groups:

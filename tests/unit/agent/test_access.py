@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
+import threading
 
 import pytest
 
-from dso.agent.access import Access, Accounts, Caller, Peer, peer_of
+from dso.agent.access import Access, Accounts, Caller, Directory, Known, Peer, peer_of
 from dso.config.model import AccessRule
+from tests.support.loop import in_loop, until
 
 
 def caller(user: str = "alice", uid: int = 1000, groups: tuple[str, ...] = (), *, trusted: bool = False) -> Caller:
@@ -123,13 +126,103 @@ def test_the_database_is_believed_for_a_minute(database):
     now = [0.0]
     accounts = Accounts(lambda: now[0])
     peer = Peer(1, 1000, 1000, frozenset({1000}))
-    assert not accounts.knows(1000)
+    assert accounts.recall(peer) is None
     accounts.look_up(peer)
     now[0] = 59
-    assert accounts.knows(1000)
+    assert accounts.recall(peer) == ("alice", frozenset({1000, 33}), frozenset({"alice", "www"}))
     accounts.look_up(peer)
     assert database == [1000]
     now[0] = 61
-    assert not accounts.knows(1000)
+    assert accounts.recall(peer) is None
     accounts.look_up(peer)
     assert database == [1000, 1000]
+
+
+def test_a_peer_is_recalled_only_if_the_names_of_all_its_groups_are_fresh(database):
+    now = [0.0]
+    accounts = Accounts(lambda: now[0])
+    accounts.look_up(Peer(1, 9, 9, frozenset({33})))
+    now[0] = 30
+    peer = Peer(2, 1000, 1000, frozenset({1000}))
+    accounts.look_up(peer)
+    assert accounts.recall(peer)
+    assert accounts.recall(peer._replace(groups=frozenset({1000, 44}))) is None, "a group that nobody asked for"
+    now[0] = 61
+    assert accounts.recall(peer) is None, "the name of group 33 is older than its account"
+    accounts.look_up(peer)
+    assert accounts.recall(peer)
+
+
+class Slow(Accounts):
+    """A user database that answers when it is let; `asked` has each question, with the thread that waits for it."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked: list[tuple[Peer, threading.Thread]] = []
+        self.released = threading.Event()
+
+    def look_up(self, peer):
+        self.asked.append((peer, threading.current_thread()))
+        assert self.released.wait(30)
+        return super().look_up(peer)
+
+
+@in_loop
+async def test_one_question_about_a_user_is_under_way_and_all_who_ask_get_its_answer(database):
+    slow = Slow()
+    directory = Directory(slow)
+    peer = Peer(1, 1000, 1000, frozenset({1000}))
+    asking = [asyncio.ensure_future(directory.find(peer._replace(pid=pid))) for pid in range(50)]
+    await until(lambda: slow.asked, "the question")
+    asking.append(asyncio.ensure_future(directory.find(peer)))
+    await asyncio.sleep(0.01)
+    assert len(slow.asked) == 1
+    asking[0].cancel()  # who asked first goes away; the others do not care
+    slow.released.set()
+    found = await asyncio.gather(*asking[1:])
+    assert set(found) == {Known("alice", frozenset({1000, 33}), frozenset({"alice", "www"}))}
+    assert database == [1000]
+
+
+@in_loop
+async def test_who_joined_a_question_still_learns_of_groups_that_it_was_not_about(database, monkeypatch):
+    monkeypatch.setattr("dso.agent.access._group_name", "group{}".format)
+    slow = Slow()
+    directory = Directory(slow)
+    peer = Peer(1, 1000, 1000, frozenset({1000}))
+    asking = [asyncio.ensure_future(directory.find(each)) for each in (peer, peer._replace(groups=frozenset({44})))]
+    await until(lambda: slow.asked, "the question")
+    slow.released.set()
+    first, second = await asyncio.gather(*asking)
+    assert "group44" not in first.group_names
+    assert "group44" in second.group_names
+
+
+@in_loop
+async def test_a_database_that_hangs_takes_few_threads_none_of_the_loop_nor_of_its_others(database):
+    slow = Slow()
+    directory = Directory(slow)
+    asking = [asyncio.ensure_future(directory.find(Peer(1, uid, 9, frozenset({33})))) for uid in range(5000, 5100)]
+    try:
+        await until(lambda: len(slow.asked) == 4, "four questions")
+        for _ in range(50):  # the threads of the loop's own, as mounts need them
+            assert (
+                await asyncio.wait_for(asyncio.to_thread(threading.current_thread), 30)
+                not in directory._threads._threads
+            )
+        assert len(slow.asked) == 4
+        assert threading.main_thread() not in {thread for _, thread in slow.asked}
+    finally:
+        slow.released.set()
+    assert {known.group_names for known in await asyncio.gather(*asking)} == {frozenset({"www"})}
+
+
+@in_loop
+async def test_a_question_that_fails_fails_for_who_asked_and_is_asked_again(database, monkeypatch):
+    directory = Directory(Accounts())
+    peer = Peer(1, 1000, 1000, frozenset({1000}))
+    with monkeypatch.context() as patch:
+        patch.setattr("dso.agent.access._ask_database", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            await directory.find(peer)
+    assert (await directory.find(peer)).user == "alice"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dso.agent import server as serving
-from dso.agent.access import Access, Accounts
+from dso.agent.access import Access, Accounts, Directory
 from dso.agent.connections import BODY, Limits
 from dso.agent.events import Events
 from dso.agent.logbook import Logbook
@@ -539,7 +539,7 @@ async def test_a_user_database_that_hangs_is_not_waited_for(monkeypatch: pytest.
     monkeypatch.setattr(serving, "LOOK_UP_TIMEOUT", SHORT)
     monkeypatch.setattr(Access, "is_trusted", lambda *_: False)
     async with serving_bench() as bench:
-        bench.server._accounts = Hanging()
+        bench.server._directory = Directory(Hanging())
         bench.server._group = os.getegid()
         try:
             assert (await ask("GET", "/query"))[0] == 200, "the kernel's word for its groups is enough"
