@@ -110,7 +110,7 @@ class Endpoints:
             state.metrics.count("dso_agent_references_total", fault.code)
         self._note("secrets.read", request.caller, given.read)
         self._note("access.refused", request.caller, given.refused)
-        return Answer(given.encode())
+        return Answer(await given.encode())
 
     def _resolve_request(self, body: bytes) -> messages.ResolveRequest:
         """Read a body; one that came before, as each `up` of a stack sends it, is known. Bodies hold names only."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from dso.agent.lookup import Located, Lookup
-from dso.agent.picking import Given, Picker
+from dso.agent.picking import AT_ONCE, Given, Picker
 from dso.compose.references import container_path
 from dso.compose.template import parse_template
 from dso.errors import ReferenceSyntaxError
@@ -68,28 +70,44 @@ class Resolver:
         wanted = dict.fromkeys(request.values, True)
         for text in request.checks:
             wanted.setdefault(text, False)
-        places, faults = self._located(wanted, {entry.name: entry for entry in request.secrets}, caller)
+        places, faults = await self._located_in_turns(wanted, {entry.name: entry for entry in request.secrets}, caller)
         refused = [_name_of(text) for text, fault in faults.items() if fault.code == codes.PERMISSION_DENIED]
         cached = await self._cache.get_many([located.key for _, located in places.values()])
         resolved: list[tuple[str, Picked, Cached, bool]] = []
         subjects: dict[str, None] = {}
         room = MAX_ANSWER_BYTES
-        for text, (reference, (key, subject)) in places.items():
+        picks = self._picker.begin()
+        for at, (text, (reference, (key, subject))) in enumerate(places.items(), 1):
+            if not at % AT_ONCE:
+                await asyncio.sleep(0)
             found, is_wanted = cached[key], wanted[text]
             if isinstance(found, ProviderError):
                 faults[text] = _provider_fault(text, key, found)
                 continue
-            picked = self._picker.pick(text, reference, key, found.data)
+            picked = picks.pick(reference, key, found.data)
             if picked.fault is not None:
                 faults[text] = picked.fault._replace(reference=text)
-            elif is_wanted and picked.size > room:
+            elif (size := picked.size if is_wanted or picked.names else 0) > room:
                 faults[text] = Fault(codes.TOO_LARGE, "the values of one answer would exceed 64 MiB", reference=text)
             else:
-                if is_wanted:
-                    room -= picked.size
+                room -= size
                 resolved.append((text, picked, found, is_wanted))
                 subjects[subject] = None
         return Given(resolved, [faults[text] for text in wanted if text in faults], list(subjects), refused)
+
+    async def _located_in_turns(
+        self, texts: Iterable[str], own: Mapping[str, SecretEntry], caller: Caller
+    ) -> tuple[dict[str, Place], dict[str, Fault]]:
+        """As `_located`, while others have their turn. Each reference is looked up and allowed in one."""
+        places: dict[str, Place] = {}
+        faults: dict[str, Fault] = {}
+        rest = iter(texts)
+        while batch := list(islice(rest, AT_ONCE)):
+            if places or faults:
+                await asyncio.sleep(0)
+            self._locate(batch, own, caller, places, faults)
+        self._suggest(faults, own, caller)
+        return places, faults
 
     def _located(
         self, texts: Iterable[str], own: Mapping[str, SecretEntry], caller: Caller | None
@@ -97,6 +115,18 @@ class Resolver:
         """Where references lead that the caller may read, and what is wrong with the others."""
         places: dict[str, Place] = {}
         faults: dict[str, Fault] = {}
+        self._locate(texts, own, caller, places, faults)
+        self._suggest(faults, own, caller)
+        return places, faults
+
+    def _locate(
+        self,
+        texts: Iterable[str],
+        own: Mapping[str, SecretEntry],
+        caller: Caller | None,
+        places: dict[str, Place],
+        faults: dict[str, Fault],
+    ) -> None:
         may_read_all = caller is None or caller.trusted or not self.access.is_restricted
         for text in texts:
             known = self._known.get(text)
@@ -108,10 +138,11 @@ class Resolver:
                 faults[text] = place
             else:
                 places[text] = place
+
+    def _suggest(self, faults: dict[str, Fault], own: Mapping[str, SecretEntry], caller: Caller | None) -> None:
         unknown = [text for text, fault in faults.items() if fault.code == codes.UNKNOWN_SECRET]
         for text in unknown[:_MAX_SUGGESTIONS]:
             faults[text] = self._with_suggestion(faults[text], own, caller)
-        return places, faults
 
     def find(self, name: str, caller: Caller) -> Key | Fault:
         """Where a name, or a reference, leads a caller."""
@@ -161,12 +192,13 @@ class Resolver:
         places = self._places(templates, spec.secrets, None, faults)
         cached = await self._cache.get_many({located.key for _, located in places.values()})
         values: dict[SecretRef, bytes] = {}
+        picks = self._picker.begin()
         for reference, located in places.values():
             text, found = str(reference), cached[located.key]
             if isinstance(found, ProviderError):
                 faults.append(_provider_fault(text, located.key, found))
                 continue
-            picked = self._picker.pick(text, reference, located.key, found.data)
+            picked = picks.pick(reference, located.key, found.data)
             if picked.fault is not None:
                 faults.append(picked.fault._replace(reference=text))
             values[reference] = picked.value.reveal()

@@ -5,10 +5,23 @@ from __future__ import annotations
 from dso.errors import SecretFieldError
 from dso.secret import SecretValue
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_MAX_SHOWN = 50
+_MAX_SHOWN_LENGTH = 128
 WHOLE_VALUE = "value"  # the field that every value has
 
 
-def field_of(value: SecretValue, field: str | None, *, name: str, as_file: bool) -> SecretValue:
+def field_of(
+    value: SecretValue,
+    field: str | None,
+    *,
+    name: str,
+    as_file: bool,
+    read: Callable[[SecretValue], Mapping[str, object] | None] | None = None,
+) -> SecretValue:
     """What a reference to a secret yields.
 
     With a field it is that member of the JSON object: a string as it is, a number with the digits
@@ -21,13 +34,14 @@ def field_of(value: SecretValue, field: str | None, *, name: str, as_file: bool)
         field: the field asked for, or None.
         name: the secret's name, for messages.
         as_file: whether it is to become a file.
+        read: stands in for `members_of`, for callers that read many fields of one value.
 
     Raises:
         SecretFieldError: there is no such field, it is null, or there are several and none is chosen.
     """
     if field is None and as_file:
         return value
-    members = _members(value)
+    members = (read or members_of)(value)
     if field == WHOLE_VALUE and WHOLE_VALUE not in (members or ()):
         return value
     if members is None:
@@ -41,25 +55,23 @@ def field_of(value: SecretValue, field: str | None, *, name: str, as_file: bool)
             return value
         if len(members) > 1:
             raise SecretFieldError(
-                f"{name} has several fields ({', '.join(map(_shown, members))}) and the reference picks none",
+                f"{name} has several fields ({_listed(members)}) and the reference picks none",
                 hint=f"write dso://{name}#FIELD for one, dso://{name}#{WHOLE_VALUE} or dsofile://{name} for the whole",
             )
         field = next(iter(members))
     if field not in members:
-        raise SecretFieldError(
-            f"{name} has no field {field!r}", hint=f"it has: {', '.join(map(_shown, members)) or 'none'}"
-        )
+        raise SecretFieldError(f"{name} has no field {field!r}", hint=f"it has: {_listed(members) or 'none'}")
     return SecretValue(_text_of(members[field], field, name))
 
 
 def is_object(value: SecretValue) -> bool:
     """Whether a value is a JSON object, which has fields."""
-    return _members(value) is not None
+    return members_of(value) is not None
 
 
 def field_names(value: SecretValue) -> tuple[str, ...] | None:
     """The names of a value's fields, in their order; None if it is no JSON object."""
-    members = _members(value)
+    members = members_of(value)
     return None if members is None else tuple(members)
 
 
@@ -69,7 +81,7 @@ def fields_of(value: SecretValue, *, name: str) -> dict[str, SecretValue | None]
     Raises:
         SecretFieldError: a field has no form in UTF-8.
     """
-    members = _members(value)
+    members = members_of(value)
     if members is None:
         return None
     return {
@@ -78,7 +90,7 @@ def fields_of(value: SecretValue, *, name: str) -> dict[str, SecretValue | None]
     }
 
 
-def _members(value: SecretValue) -> dict[str, object] | None:
+def members_of(value: SecretValue) -> dict[str, object] | None:
     """The JSON object that the value is, or None. A plain value is told apart without parsing."""
     raw = value.reveal()
     if not raw.lstrip(b" \t\r\n").startswith(b"{"):
@@ -103,6 +115,12 @@ def _text_of(member: object, field: str, name: str) -> bytes:
         return dumps(member).encode()
     except (UnicodeEncodeError, RecursionError):
         raise SecretFieldError(f"field {field!r} of {name} is text that has no form in UTF-8") from None
+
+
+def _listed(members: Mapping[str, object]) -> str:
+    """The names of fields for a message, as many as somebody would read."""
+    names = [_shown(field[:_MAX_SHOWN_LENGTH]) for field, _ in zip(members, range(_MAX_SHOWN), strict=False)]
+    return ", ".join(names) + (", ..." if len(members) > _MAX_SHOWN else "")
 
 
 def _shown(field: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,9 @@ from dso.agent.resolver import Resolver, UnresolvedError
 from dso.config.model import AccessRule, AgentConfig, CloudConfig, ProviderConfig, SecretConfig, Settings
 from dso.protocol import codes
 from dso.protocol.agent import ResolveRequest, ResolveResponse, SecretEntry, VolumeFile, VolumeSpec
-from dso.protocol.fields import field_of
+from dso.protocol.fields import field_of, members_of
 from dso.protocol.provider import ProviderError, SecretData
-from dso.secret import SecretValue
+from dso.secret import SecretRef, SecretValue
 from tests.support.loop import in_loop
 
 if TYPE_CHECKING:
@@ -337,7 +338,7 @@ async def test_a_warm_answer_is_the_cold_one_and_its_text_what_the_message_says(
     for age, stale in ((0.1234, False), (77.0, True)):
         bench.memory.age, bench.memory.stale = age, stale
         given = await bench.resolver.answer(request, ROOT)
-        assert json.loads(given.encode()) == given.response().to_json()
+        assert json.loads(await given.encode()) == given.response().to_json()
         assert [one.age for one in given.response().resolved] == [age] * 4
         assert all(one.stale is stale for one in given.response().resolved)
 
@@ -358,6 +359,107 @@ async def test_nothing_is_parsed_again_while_the_secret_is_the_same(monkeypatch:
     bench.resolver.forget()
     await bench.ask("dso://vault/prod/db#password")
     assert len(parsed) == 3
+
+
+@in_loop
+async def test_a_request_parses_a_secret_once_however_many_fields_it_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[SecretValue] = []
+
+    def counted(value: SecretValue) -> Any:
+        parsed.append(value)
+        return members_of(value)
+
+    monkeypatch.setattr("dso.agent.picking.members_of", counted)
+    bench = Bench(configuration(ttl=0))
+    bench.memory.secrets[Key("aws", "many")] = fields(**{f"f{at}": str(at) for at in range(500)})
+    answer = await bench.ask(
+        *(f"dso://aws/many#f{at}" for at in range(500)),
+        *(f"dso://aws/many#no{at}" for at in range(500)),
+        "dso://vault/one",
+        checks=["dso://aws/many#value"],
+    )
+    assert [one.value and one.value.reveal() for one in answer.resolved[:500]] == [b"%d" % at for at in range(500)]
+    assert len(answer.errors) == 500
+    assert max(len(fault.hint) for fault in answer.errors) < 500
+    assert len(answer.resolved[-1].fields or ()) == 500
+    assert len(parsed) == 2
+
+
+@in_loop
+async def test_what_is_remembered_has_a_bound_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dso.agent.picking._MAX_REMEMBERED", 100_000)
+    bench = Bench()
+    many = {f"f{at}": "x" * 6000 for at in range(100)}
+    bench.memory.secrets[Key("aws", "many")] = fields(large="y" * 30_000, **many)
+    known = bench.resolver._picker._known
+    for field in (*many, *many):
+        assert await bench.value(f"dso://aws/many#{field}") == b"x" * 6000
+        assert 0 < sum(picked.weight() for picked in known.values()) == bench.resolver._picker._weight <= 100_000
+    remembered = list(known)
+    assert await bench.value("dso://aws/many#large") == b"y" * 30_000
+    assert list(known) == remembered, "one large value drives out no others"
+    bench.memory.secrets[Key("aws", "many")] = fields("2", f99="new")
+    assert await bench.value("dso://aws/many#f99") == b"new"
+    assert sum(picked.weight() for picked in known.values()) == bench.resolver._picker._weight
+
+
+@in_loop
+async def test_one_pick_serves_all_names_of_a_secret_and_faults_name_each() -> None:
+    bench = Bench()
+    own = [SecretEntry(f"my/name{at}", "aws", "json") for at in range(50)]
+    request = ResolveRequest(
+        [f"dso://my/name{at}#{field}" for at in range(50) for field in ("a", "none")], ["dso://my/name1#value"], own
+    )
+    for _ in range(2):
+        given = await bench.resolver.answer(request, ROOT)
+        assert json.loads(await given.encode()) == given.response().to_json()
+        assert [one.reference for one in given.response().resolved][:2] == ["dso://my/name0#a", "dso://my/name1#a"]
+        assert [fault.message.split()[0] for fault in given.errors] == [f"my/name{at}" for at in range(50)]
+    assert len(bench.resolver._picker._known) == 3
+
+
+@in_loop
+async def test_what_was_picked_before_everything_is_forgotten_is_not_remembered_after() -> None:
+    bench = Bench()
+    picks = bench.resolver._picker.begin()
+    bench.resolver.forget()
+    key = Key("vault", "one")
+    assert picks.pick(SecretRef.parse("dso://vault/one"), key, SECRETS[key]).value.reveal() == b"t0ken"
+    assert not bench.resolver._picker._known
+
+
+@in_loop
+async def test_others_have_their_turn_while_thousands_of_references_are_resolved() -> None:
+    bench = Bench()
+    bench.memory.secrets[Key("aws", "many")] = fields(**{f"f{at}": str(at) for at in range(5000)})
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    waiting = asyncio.ensure_future(others())
+    request = ResolveRequest([f"dso://aws/many#f{at}" for at in range(10_000)])
+    given = await bench.resolver.answer(request, ROOT)
+    resolved = turns
+    body = json.loads(await given.encode())
+    waiting.cancel()
+    assert (len(body["resolved"]), len(body["errors"])) == (5000, 5000)
+    assert resolved >= 2 * 10_000 // 200 - 2
+    assert turns - resolved >= 5000 // 200 - 1
+
+
+@in_loop
+async def test_names_of_fields_count_as_part_of_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    monkeypatch.setattr(resolving, "MAX_ANSWER_BYTES", 25)
+    checks = ["dso://aws/json#value", "dso://aws/json#value?version=1", "dso://aws/json#a"]
+    bench.memory.secrets[Key("aws", "json", "1")] = SECRETS[Key("aws", "json")]
+    answer = await bench.ask(checks=checks)
+    assert [one.reference for one in answer.resolved] == [checks[0], checks[2]]
+    assert [(fault.code, fault.reference) for fault in answer.errors] == [(codes.TOO_LARGE, checks[1])]
 
 
 @in_loop
