@@ -90,7 +90,11 @@ class Endpoints:
     async def status(self, request: Request) -> Answer:
         """How the agent, its providers and its volume driver are."""
         request.query()
-        return Answer.of(self._state.status())
+        status = self._state.status()
+        if not self._state.resolver.access.may_see_log(request.caller):
+            for provider in status["providers"]:
+                provider["error"] = ""  # it may name what others read; the code is left
+        return Answer.of(status)
 
     async def metrics(self, request: Request) -> Answer:
         """Numbers for Prometheus."""
@@ -294,17 +298,20 @@ class Endpoints:
             raise RefusedError(codes.INVALID_REQUEST, "`follow` is 0 or 1")
         lines, since = int(_number(query, "lines", KEPT_LINES)), _number(query, "since", 0)
         if query.get("follow") == "1":
-            return Answer(content_type=_LINES, pieces=self._follow(lines, since, level))
+            return Answer(content_type=_LINES, pieces=self._follow(request.caller, lines, since, level))
         recent = self._state.book.recent(lines=lines, since=since, level=level)
         return Answer("".join(map(_line, recent)).encode(), _LINES)
 
-    async def _follow(self, lines: int, since: float, level: str) -> AsyncGenerator[str, None]:
+    async def _follow(self, caller: Caller, lines: int, since: float, level: str) -> AsyncGenerator[str, None]:
         book = self._state.book
         follower = book.follow(level)
         try:
             yield "".join(map(_line, book.recent(lines=lines, since=since, level=level))) or "\n"
             while True:
-                yield _line(await follower.lines.get())
+                line = await follower.lines.get()
+                if not self._state.resolver.access.may_see_log(caller):
+                    return  # a new configuration says so
+                yield _line(line)
         finally:
             book.unfollow(follower)
 

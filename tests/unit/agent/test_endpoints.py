@@ -1,0 +1,69 @@
+"""What endpoints tell whom."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dso.agent.access import Access, Caller
+from dso.agent.endpoints import Endpoints
+from dso.agent.logbook import Logbook
+from tests.support.loop import in_loop
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dso.config.model import AccessRule
+
+ROOT = Caller(1, 0, "root", frozenset({0}), frozenset({"root"}), trusted=True)
+ALICE = Caller(2, 1000, "alice", frozenset({1000}), frozenset({"alice"}), trusted=False)
+
+
+class State:
+    """What the endpoints need of an agent, as far as these tests do."""
+
+    def __init__(self, rules: Sequence[AccessRule] | None) -> None:
+        self.resolver = SimpleNamespace(access=Access(rules, own_uid=0))
+        self.book = Logbook(stream=-1, level="info")
+
+    def status(self) -> dict[str, Any]:
+        return {"providers": [{"name": "vault", "error": "vault has no 'prod/db'", "code": "not_found"}]}
+
+
+def asked(caller: Caller, **query: str) -> Any:
+    return SimpleNamespace(caller=caller, query=lambda *_: query)
+
+
+@pytest.mark.parametrize(
+    ("rules", "caller", "error"),
+    [([], ROOT, "vault has no 'prod/db'"), (None, ALICE, "vault has no 'prod/db'"), ([], ALICE, "")],
+)
+@in_loop
+async def test_what_a_provider_said_is_for_those_who_may_read_everything(
+    rules: Sequence[AccessRule] | None, caller: Caller, error: str
+) -> None:
+    state: Any = State(rules)
+    answer = await Endpoints(state).status(asked(caller))
+    assert json.loads(answer.body)["providers"] == [{"name": "vault", "error": error, "code": "not_found"}]
+
+
+@in_loop
+async def test_following_the_log_ends_when_a_new_configuration_forbids_it() -> None:
+    state: Any = State(None)
+    endpoints = Endpoints(state)
+    pieces = [(await endpoints.logs(asked(caller, follow="1"))).pieces for caller in (ALICE, ROOT)]
+    alices, roots = (piece for piece in pieces if piece is not None)
+    for lines in (alices, roots):
+        await anext(lines)
+    state.book.info("before")
+    assert [json.loads(await anext(lines))["message"] for lines in (alices, roots)] == ["before"] * 2
+    state.resolver.access = Access([], own_uid=0)
+    state.book.info("after")
+    with pytest.raises(StopAsyncIteration):
+        await asyncio.wait_for(anext(alices), 30)
+    assert json.loads(await anext(roots))["message"] == "after"
+    await roots.aclose()
