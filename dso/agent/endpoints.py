@@ -93,7 +93,7 @@ class Endpoints:
         status = self._state.status()
         if not self._state.resolver.access.may_see_log(request.caller):
             for provider in status["providers"]:
-                provider["error"] = ""  # it may name what others read; the code is left
+                provider["error"] = provider["code"]  # the message may name what others read
         return Answer.of(status)
 
     async def metrics(self, request: Request) -> Answer:

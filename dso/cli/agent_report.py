@@ -78,7 +78,7 @@ def print_agent(report: dict[str, Any]) -> None:
         print(f"Files:   unavailable ({driver['reason'] or 'this agent has no volume driver'})")
     if report["providers"]:
         print()
-        rows = [(one["name"], one["type"], one["state"], one["error"] or one.get("code") or "-") for one in report["providers"]]
+        rows = [(one["name"], one["type"], one["state"], one["error"] or "-") for one in report["providers"]]
         print_table(("provider", "type", "state", "error"), rows)
     if report["secrets"]:
         print()

@@ -40,7 +40,7 @@ def asked(caller: Caller, **query: str) -> Any:
 
 @pytest.mark.parametrize(
     ("rules", "caller", "error"),
-    [([], ROOT, "vault has no 'prod/db'"), (None, ALICE, "vault has no 'prod/db'"), ([], ALICE, "")],
+    [([], ROOT, "vault has no 'prod/db'"), (None, ALICE, "vault has no 'prod/db'"), ([], ALICE, "not_found")],
 )
 @in_loop
 async def test_what_a_provider_said_is_for_those_who_may_read_everything(
