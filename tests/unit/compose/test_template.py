@@ -72,7 +72,8 @@ def test_braces_around_other_things_stay() -> None:
 
 def naive_parts(text):
     """The grammar as it reads, in time that grows with the square of the text."""
-    rest, parts = text, [""]
+    parts: list[str | SecretRef] = [""]
+    rest = text
     while rest:
         literal, opened, behind = rest.partition("{{")
         inside, closed, after = behind.partition("}}")
