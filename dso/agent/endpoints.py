@@ -94,6 +94,8 @@ class Endpoints:
         if not self._state.resolver.access.may_see_log(request.caller):
             for provider in status["providers"]:
                 provider["error"] = provider["code"]  # the message may name what others read
+            if status["config_error"]:
+                status["config_error"] = "it has faults, which the agent's log names"
         return Answer.of(status)
 
     async def metrics(self, request: Request) -> Answer:
@@ -280,7 +282,9 @@ class Endpoints:
         fields = event.fields
         if event.name.startswith("secret.") and "path" in fields:
             return self._may_know(caller, str(fields.get("provider")), str(fields["path"]))
-        return event.name.startswith(("provider.", "reload.done", "reload.failed", "agent."))
+        if event.name.startswith("provider."):
+            return not fields.get("message")  # which may name what others read
+        return event.name.startswith(("reload.done", "agent."))
 
     async def logs(self, request: Request) -> Answer:
         """The last lines of the log, and those that follow."""

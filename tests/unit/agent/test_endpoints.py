@@ -31,7 +31,10 @@ class State:
         self.book = Logbook(stream=-1, level="info")
 
     def status(self) -> dict[str, Any]:
-        return {"providers": [{"name": "vault", "error": "vault has no 'prod/db'", "code": "not_found"}]}
+        return {
+            "providers": [{"name": "vault", "error": "vault has no 'prod/db'", "code": "not_found"}],
+            "config_error": "dso.yaml, line 7: prod/db",
+        }
 
 
 def asked(caller: Caller, **query: str) -> Any:
@@ -48,7 +51,23 @@ async def test_what_a_provider_said_is_for_those_who_may_read_everything(
 ) -> None:
     state: Any = State(rules)
     answer = await Endpoints(state).status(asked(caller))
-    assert json.loads(answer.body)["providers"] == [{"name": "vault", "error": error, "code": "not_found"}]
+    told = json.loads(answer.body)
+    assert told["providers"] == [{"name": "vault", "error": error, "code": "not_found"}]
+    assert ("prod/db" in told["config_error"]) == (error != "not_found")
+    assert told["config_error"]
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [("provider.state", {"message": "no 'prod/db'"}), ("reload.failed", {"message": "line 7: prod/db"})],
+)
+@in_loop
+async def test_events_with_messages_are_for_those_who_may_read_everything(name: str, fields: dict[str, str]) -> None:
+    endpoints = Endpoints(State([]))  # type: ignore[arg-type]
+    event: Any = SimpleNamespace(name=name, fields=fields)
+    quiet: Any = SimpleNamespace(name="provider.state", fields={"state": "running", "message": ""})
+    assert [endpoints._may_see(caller, event) for caller in (ROOT, ALICE)] == [True, False]
+    assert endpoints._may_see(ALICE, quiet)
 
 
 @in_loop
