@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,9 +14,11 @@ from tests.support import aws, hashicorp
 from tests.support.canary import Canary, assert_absent
 from tests.support.cloud import CloudAgent
 from tests.support.engine import Engine, Images
-from tests.support.private_engine import PrivateEngine
 from tests.support.process import ROOT, run
 from tests.support.wait import wait_until
+
+if TYPE_CHECKING:
+    from tests.support.private_engine import PrivateEngine
 
 SECRETS = """
 secrets:
@@ -39,15 +42,6 @@ services:
       TLS_KEY: dsofile://vault-test/shop/tls#key
       LICENCE: dsofile://aws-test/licence
 """
-
-
-@pytest.fixture(scope="module")
-def private():
-    """An Engine of this module's own, which finds no driver but this module's agents'."""
-    run([os.path.join(ROOT, "build", "machine", "images.sh"), "busybox"], timeout=600)
-    with PrivateEngine(own_plugins=True) as private:
-        private.load(Images().busybox)
-        yield private
 
 
 @pytest.fixture(scope="module")

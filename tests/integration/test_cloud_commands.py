@@ -15,8 +15,7 @@ from tests.support.agent import Agent
 from tests.support.canary import Canary
 from tests.support.cloud import DRIVER, CloudAgent
 from tests.support.engine import Images
-from tests.support.private_engine import PrivateEngine
-from tests.support.process import ROOT, run
+from tests.support.process import ROOT
 from tests.support.systemd import BINARIES, PLUGIN_DIR, Machine
 from tests.support.wait import wait_until
 
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from tests.support.home import DsoHome
+    from tests.support.private_engine import PrivateEngine
 
 ENTRIES = """
 secrets:
@@ -298,14 +298,6 @@ def test_followed_log_survives_a_restart_of_the_agent(home: DsoHome, agent: Agen
 
 
 # watch
-
-
-@pytest.fixture(scope="module")
-def private() -> Iterator[PrivateEngine]:
-    run([os.path.join(ROOT, "build", "machine", "images.sh"), "busybox"], timeout=600)
-    with PrivateEngine(own_plugins=True) as engine:
-        engine.load(Images().busybox)
-        yield engine
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 
 import pytest
 
@@ -13,8 +12,6 @@ from tests.support.canary import Canary
 from tests.support.cloud import DRIVER, CloudAgent
 from tests.support.engine import Engine, Images
 from tests.support.engine_proxy import EngineProxy
-from tests.support.private_engine import PrivateEngine
-from tests.support.process import ROOT, run
 from tests.support.wait import wait_until
 
 INJECTED = """
@@ -50,15 +47,6 @@ configs:
   conf:
     content: "pw={{{{dso://kv/db#password}}}} key={{{{dsofile://kv/key}}}} $$1"
 """
-
-
-@pytest.fixture(scope="module")
-def private():
-    """An Engine of this module's own, which finds no driver but this module's agents'."""
-    run([os.path.join(ROOT, "build", "machine", "images.sh"), "busybox"], timeout=600)
-    with PrivateEngine(own_plugins=True) as private:
-        private.load(Images().busybox)
-        yield private
 
 
 @pytest.fixture(scope="module")

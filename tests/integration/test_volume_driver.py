@@ -12,7 +12,6 @@ import pytest
 from dso.protocol.agent import VolumeFile
 from tests.support.canary import Canary, assert_absent
 from tests.support.engine import Engine
-from tests.support.private_engine import PrivateEngine
 from tests.support.process import ChildFailedError
 from tests.support.volume_driver import Driver
 from tests.support.wait import wait_until
@@ -21,16 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.support.engine import Images
+    from tests.support.private_engine import PrivateEngine
 
 KEY = VolumeFile("key", "dso://shop/key")
-
-
-@pytest.fixture(scope="module")
-def private(images: Images) -> Iterator[PrivateEngine]:
-    """An Engine that no other test uses, and that looks for drivers in a directory of its own."""
-    with PrivateEngine(own_plugins=True) as private:
-        private.load(images.busybox)
-        yield private
 
 
 @pytest.fixture(scope="module")

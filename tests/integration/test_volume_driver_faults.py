@@ -13,7 +13,6 @@ from dso.agent import mountinfo
 from dso.agent.mounts import Mounts
 from dso.protocol.agent import VolumeFile
 from dso.protocol.volume import VOLUME_BYTES
-from tests.support.private_engine import PrivateEngine
 from tests.support.process import PYTHON
 from tests.support.process import run as start
 from tests.support.volume_driver import Driver
@@ -23,16 +22,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.engine import Images
+    from tests.support.private_engine import PrivateEngine
     from tests.support.process import Result
 
 KEY = VolumeFile("key", "dso://shop/key")
-
-
-@pytest.fixture(scope="module")
-def private(images: Images) -> Iterator[PrivateEngine]:
-    with PrivateEngine(own_plugins=True) as private:
-        private.load(images.busybox)
-        yield private
 
 
 def in_container(private: PrivateEngine, images: Images, volume: str, *command: str) -> Result:

@@ -25,14 +25,6 @@ if TYPE_CHECKING:
 KEY = VolumeFile("key", "dso://shop/key", 1000, 1000, 0o400)
 
 
-@pytest.fixture(scope="module")
-def private(images: Images) -> Iterator[PrivateEngine]:
-    """An Engine that may be restarted and killed."""
-    with PrivateEngine(own_plugins=True) as private:
-        private.load(images.busybox)
-        yield private
-
-
 @pytest.fixture
 def driver(private: PrivateEngine) -> Iterator[Driver]:
     with Driver(private) as driver:
