@@ -1,7 +1,7 @@
 # DSO: build, check, test. `make help` lists the targets.
 
 PYTHON := .venv/bin/python
-BINARIES := $(addprefix dist/bin/,docker-dso dso-agent dso-provider-vault dso-provider-aws)
+BINARIES := $(addprefix dist/bin/,docker-dso dso-agent $(addprefix dso-provider-,vault aws azure huawei))
 
 # What the binaries are made from; another than the last build's makes `make binaries` build again.
 SOURCES := VERSION build/requirements.txt $(wildcard build/specs/*.* build/specs/hooks/*.py) \

@@ -113,6 +113,7 @@ _TLS = Section(
     },
     check=_check_tls,
 )
+_CA_ONLY = Section("`tls` of this type", {"ca_cert": Key(_FILE)})
 _AZURE_AUTH = Variants(
     "`auth`",
     "method",
@@ -171,7 +172,7 @@ TYPES: MappingType[str, Section] = {
             "session_name": Key(_TEXT),
             "endpoint_url": Key(_URL),
             "sts_endpoint_url": Key(_URL),
-            "tls": Key(Section("`tls` of type aws", {"ca_cert": Key(_FILE)})),
+            "tls": Key(_CA_ONLY),
             "access_key_id": Key(_SECRET),
             "secret_access_key": Key(_SECRET),
             "session_token": Key(_SECRET),
@@ -183,8 +184,9 @@ TYPES: MappingType[str, Section] = {
         {
             **COMMON,
             "vault_url": Key(_HTTPS, required=True),
-            "authority": Key(_TEXT),
+            "authority": Key(_HTTPS),
             "auth": Key(_AZURE_AUTH),
+            "tls": Key(_CA_ONLY),
         },
     ),
     "huawei": Section(
@@ -193,8 +195,10 @@ TYPES: MappingType[str, Section] = {
             **COMMON,
             "region": Key(_REGION, required=True),
             "project_id": Key(_TEXT),
-            "endpoint": Key(_URL),
+            "endpoint": Key(_HTTPS),
+            "iam_endpoint": Key(_HTTPS),
             "auth": Key(_HUAWEI_AUTH, required=True),
+            "tls": Key(_CA_ONLY),
         },
     ),
 }
