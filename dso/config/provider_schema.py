@@ -184,7 +184,7 @@ TYPES: MappingType[str, Section] = {
         {
             **COMMON,
             "vault_url": Key(_HTTPS, required=True),
-            "authority": Key(_HTTPS),
+            "authority": Key(_TEXT),
             "auth": Key(_AZURE_AUTH),
             "tls": Key(_CA_ONLY),
         },
