@@ -6,20 +6,28 @@ import datetime as dt
 import ipaddress
 import os
 import ssl
+from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 _DAY = dt.timedelta(days=1)
 
 
 class Certificates:
-    """`directory` gets ca.pem, cert.pem, key.pem (the client's, for DOCKER_CERT_PATH) and server-*.pem."""
+    """`directory` gets ca.pem, cert.pem, key.pem (the client's, for DOCKER_CERT_PATH) and server-*.pem.
 
-    def __init__(self, directory: str) -> None:
+    The server's certificate is one for 127.0.0.1, and for host `names` such as *.example.com.
+    """
+
+    def __init__(self, directory: str, names: Sequence[str] = ()) -> None:
         self.directory = directory
+        self._names = names
         os.makedirs(directory)
         self._ca_key = ec.generate_private_key(ec.SECP256R1())
         self._ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "dso test CA")])
@@ -30,10 +38,15 @@ class Certificates:
     def path(self, name: str) -> str:
         return os.path.join(self.directory, name)
 
-    def server_context(self) -> ssl.SSLContext:
-        """For a server that lets in nobody without a certificate of this CA."""
+    def public_context(self) -> ssl.SSLContext:
+        """For a server that lets in everybody."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.path("server-cert.pem"), self.path("server-key.pem"))
+        return context
+
+    def server_context(self) -> ssl.SSLContext:
+        """For a server that lets in nobody without a certificate of this CA."""
+        context = self.public_context()
         context.load_verify_locations(self.path("ca.pem"))
         context.verify_mode = ssl.CERT_REQUIRED
         return context
@@ -64,8 +77,8 @@ class Certificates:
         if usage is not None:
             builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
         if usage == ExtendedKeyUsageOID.SERVER_AUTH:
-            address = x509.IPAddress(ipaddress.ip_address(name))
-            builder = builder.add_extension(x509.SubjectAlternativeName([address]), critical=False)
+            hosts = [x509.IPAddress(ipaddress.ip_address(name)), *map(x509.DNSName, self._names)]
+            builder = builder.add_extension(x509.SubjectAlternativeName(hosts), critical=False)
         return builder.sign(self._ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
     def _write(self, name: str, content: bytes) -> None:
