@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from dso.protocol.codes import INVALID_REQUEST, UNAVAILABLE
 from dso.protocol.provider import ProviderError, SecretData
+from dso.providers.deadline import Deadline
 from dso.providers.hashicorp_auth import TokenKeeper
 from dso.providers.hashicorp_client import connect
 from dso.providers.hashicorp_config import HashicorpConfig
@@ -24,7 +25,7 @@ from dso.providers.hashicorp_faults import (
     sealed_message,
     status_fault,
 )
-from dso.providers.hashicorp_http import Deadline, Transport, is_loopback
+from dso.providers.hashicorp_http import Transport
 from dso.providers.hashicorp_kv import (
     absent,
     ask,
@@ -39,6 +40,7 @@ from dso.providers.hashicorp_kv import (
     wrong_version,
 )
 from dso.providers.hashicorp_login import login_for
+from dso.providers.proxies import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from dso.protocol.codes import TRANSIENT, UNAUTHENTICATED
 from dso.protocol.provider import ProviderError
+from dso.providers.deadline import Deadline
 from dso.providers.hashicorp_client import connect
 from dso.providers.hashicorp_faults import FORBIDDEN, SERVER_ERROR, TOO_MANY, status_fault, timeout_fault
-from dso.providers.hashicorp_http import Deadline
 from dso.providers.hashicorp_login import Lease, seconds
 
 if TYPE_CHECKING:

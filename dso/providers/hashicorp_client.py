@@ -16,8 +16,9 @@ from hvac.adapters import Adapter
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from dso.providers.deadline import Deadline
     from dso.providers.hashicorp_config import HashicorpConfig
-    from dso.providers.hashicorp_http import Answer, Deadline, Transport
+    from dso.providers.hashicorp_http import Answer, Transport
 
 
 def connect(

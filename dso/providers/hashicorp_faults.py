@@ -12,6 +12,7 @@ from urllib3 import exceptions
 
 from dso.protocol.codes import INVALID_CONFIG, INVALID_REQUEST, THROTTLED, UNAUTHENTICATED, UNAVAILABLE
 from dso.protocol.provider import MAX_RETRY_AFTER, ProviderError
+from dso.providers.trust import is_out_of_date, is_untrusted, tls_error
 
 if TYPE_CHECKING:
     from dso.providers.hashicorp_config import HashicorpConfig
@@ -30,9 +31,6 @@ SERVER_ERROR = 500
 UNINITIALIZED = 501
 SEALED = 503
 _BUSY = {307, BEHIND, TOO_MANY, DISASTER_SECONDARY, PERFORMANCE_STANDBY}  # besides server errors
-
-_TRUST_IS_MISSING = {2, 7, 18, 19, 20, 21}  # X509_V_ERR_*: no issuer found, another one's signature, self-signed
-_EXPIRED = {9, 10}
 
 
 def status_fault(config: HashicorpConfig, answer: Answer, what: str) -> ProviderError:
@@ -92,23 +90,12 @@ def timeout_fault(config: HashicorpConfig, seconds: float) -> ProviderError:
     return ProviderError(UNAVAILABLE, f"{message}; see whether it is overloaded, or raise `timeout`")
 
 
-def certificate_file_fault(config: HashicorpConfig, key: str, path: str, error: Exception) -> ProviderError:
-    """A PEM file of `tls:` cannot be used."""
-    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
-        reason = error.strerror or "cannot be read"
-    elif isinstance(error, ssl.SSLError):
-        reason = "no certificate in PEM, or one that does not fit its key"
-    else:
-        reason = "its key is encrypted, which only a person could open"
-    return ProviderError(INVALID_CONFIG, f"provider {config.name}: {key} ({path}): {reason}")
-
-
 def connection_fault(config: HashicorpConfig, error: exceptions.HTTPError, seconds: float) -> ProviderError:
     """No answer came."""
     where = f"{config.label} at {config.address}"
     refused = isinstance(error, exceptions.NewConnectionError) and isinstance(error.__cause__, ConnectionRefusedError)
     cause = error.original_error if isinstance(error, exceptions.ProxyError) else error
-    nested = _nested(cause, ssl.SSLError)
+    nested = tls_error(cause)
     if nested is not None:
         return _tls_fault(config, nested)
     if isinstance(error, exceptions.ProxyError):
@@ -127,10 +114,10 @@ def connection_fault(config: HashicorpConfig, error: exceptions.HTTPError, secon
 def _tls_fault(config: HashicorpConfig, cause: ssl.SSLError) -> ProviderError:
     where = f"{config.label} at {config.address}"
     if isinstance(cause, ssl.SSLCertVerificationError):
-        if cause.verify_code in _EXPIRED:
+        if is_out_of_date(cause):
             message = f"{where}: its certificate is not valid at this time ({cause.verify_message})"
             return ProviderError(UNAVAILABLE, f"{message}; renew it, or set the clock")
-        if cause.verify_code in _TRUST_IS_MISSING:
+        if is_untrusted(cause):
             message = f"{where}: its certificate is not trusted ({cause.verify_message}); give its CA as tls.ca_cert"
         else:
             message = f"{where}: its certificate does not fit ({cause.verify_message})"
@@ -153,18 +140,6 @@ def _client_certificate_hint(config: HashicorpConfig) -> str:
     if config.tls.client_cert is not None or not config.address.startswith("https:"):
         return ""
     return ", it may want a client certificate (tls.client_cert)"
-
-
-def _nested(error: BaseException, kind: type[ssl.SSLError]) -> ssl.SSLError | None:
-    """An exception of the kind inside another one, which urllib3 keeps among the arguments or as the cause."""
-    for inner in (*error.args, error.__cause__, error.__context__):
-        if isinstance(inner, kind):
-            return inner
-        if isinstance(inner, BaseException) and inner is not error:
-            found = _nested(inner, kind)
-            if found is not None:
-                return found
-    return None
 
 
 def _retry_after(answer: Answer) -> float | None:

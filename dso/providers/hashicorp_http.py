@@ -6,13 +6,10 @@ threads share one pool, which urllib3 is documented to allow.
 
 from __future__ import annotations
 
-import os
 import ssl
 import threading
-import time
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urljoin, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 from urllib3.exceptions import HTTPError, InsecureRequestWarning
@@ -20,7 +17,9 @@ from urllib3.util import Timeout, make_headers, parse_url
 
 from dso.protocol.codes import INVALID_CONFIG, INVALID_REQUEST
 from dso.protocol.provider import MAX_MESSAGE_BYTES, ProviderError
-from dso.providers.hashicorp_faults import certificate_file_fault, connection_fault, timeout_fault
+from dso.providers.hashicorp_faults import connection_fault, timeout_fault
+from dso.providers.proxies import UnsupportedProxyError, proxy_for
+from dso.providers.trust import certificate_file_fault, signatures, verifying_context
 from dso.system.json_fast import dumps, loads_literal
 from dso.version import VERSION
 
@@ -28,37 +27,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from dso.providers.deadline import Deadline
     from dso.providers.hashicorp_config import HashicorpConfig, Tls
 
 POOL_SIZE = 64  # connections kept open: as many as there are requests at a time
 _CHUNK = 65536
 _REDIRECT = 307  # a standby node's: the active one is there
-_CA_BUNDLES = (
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-)
-
-
-class Deadline:
-    """Until when an operation has to be done, all its requests included."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self._end = time.monotonic() + seconds
-
-    def left(self) -> float:
-        """Seconds left, never less than a moment."""
-        return max(self._end - time.monotonic(), 0.01)
-
-    def is_over(self) -> bool:
-        """Whether nothing is left."""
-        return time.monotonic() >= self._end
-
-    def at_most(self, seconds: float) -> Deadline:
-        """A nearer one, for what is worth no longer a wait."""
-        return Deadline(min(self.left(), seconds))
 
 
 class Answer(NamedTuple):
@@ -222,74 +196,36 @@ def _oversized(config: HashicorpConfig) -> ProviderError:
     return ProviderError(INVALID_REQUEST, message, oversized=True)
 
 
-def is_loopback(address: str) -> bool:
-    """Whether an address leads to this machine."""
-    host = urlsplit(address).hostname or ""
-    return host in ("localhost", "::1") or host.startswith("127.")
-
-
 def _proxy(config: HashicorpConfig) -> str | None:
-    """The environment's proxy for the address, if any; as with Go's programs, none for loopback."""
-    parts = urlsplit(config.address)
-    host = parts.hostname or ""
-    if is_loopback(config.address) or proxy_bypass(host):
-        return None
-    proxies = getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    if proxy is not None and "://" not in proxy:
-        proxy = f"http://{proxy}"
-    if proxy is not None and not proxy.startswith(("http://", "https://")):
-        kind = proxy.partition(":")[0]
-        message = f"provider {config.name}: the environment asks for a {kind} proxy; only HTTP proxies are supported"
-        raise ProviderError(INVALID_CONFIG, message)
-    return proxy
+    """The environment's proxy for the address, if any."""
+    try:
+        return proxy_for(config.address)
+    except UnsupportedProxyError as error:
+        message = f"provider {config.name}: the environment asks for a {error} proxy; only HTTP proxies are supported"
+        raise ProviderError(INVALID_CONFIG, message) from None
 
 
 def _signatures(tls: Tls) -> list[tuple[int, int, int] | None]:
     """What tells that a certificate file was replaced."""
-    found: list[tuple[int, int, int] | None] = []
-    for path in (tls.ca_cert, tls.client_cert, tls.client_key):
-        try:
-            status = os.stat(path) if path else None
-        except OSError:
-            status = None
-        found.append(status and (status.st_mtime_ns, status.st_ino, status.st_size))
-    return found
+    return signatures((tls.ca_cert, tls.client_cert, tls.client_key))
 
 
 def _context(config: HashicorpConfig) -> ssl.SSLContext:
-    """One for all connections: reading the machine's CAs takes longer than a request."""
     tls = config.tls
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if tls.skip_verify:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     else:
-        path = tls.ca_cert or os.environ.get("REQUESTS_CA_BUNDLE") or _machine_bundle()
-        try:
-            if path is None:
-                context.load_default_certs()
-            elif os.path.isdir(path):
-                context.load_verify_locations(capath=path)
-            else:
-                context.load_verify_locations(cafile=path)
-        except OSError as error:
-            raise certificate_file_fault(config, "tls.ca_cert", path or "", error) from None
+        context = verifying_context(config.name, tls.ca_cert)
     if tls.client_cert is not None:
         try:
             context.load_cert_chain(tls.client_cert, tls.client_key, password=_no_passphrase)
         except (OSError, ValueError) as error:
-            raise certificate_file_fault(config, "tls.client_cert", tls.client_cert, error) from None
+            raise certificate_file_fault(config.name, "tls.client_cert", tls.client_cert, error) from None
     return context
 
 
 def _no_passphrase() -> str:
     """For an encrypted key: without this OpenSSL would ask on the terminal."""
     raise ValueError("the key is encrypted")
-
-
-def _machine_bundle() -> str | None:
-    """The CAs this machine trusts. A frozen interpreter's own idea of their place may be another machine's."""
-    if "SSL_CERT_FILE" in os.environ or "SSL_CERT_DIR" in os.environ:
-        return None  # OpenSSL heeds them
-    return next((path for path in _CA_BUNDLES if os.path.exists(path)), None)

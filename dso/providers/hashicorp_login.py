@@ -16,8 +16,9 @@ from dso.secret import MASK
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dso.providers.deadline import Deadline
     from dso.providers.hashicorp_config import HashicorpConfig
-    from dso.providers.hashicorp_http import Answer, Deadline, Transport
+    from dso.providers.hashicorp_http import Answer, Transport
 
 _OK = 200
 _MAX_FILE_BYTES = 65536

@@ -10,9 +10,10 @@ import pytest
 
 from dso.protocol.codes import UNAUTHENTICATED, UNAVAILABLE
 from dso.protocol.provider import ProviderError
+from dso.providers.deadline import Deadline
 from dso.providers.hashicorp_auth import REFUSED_SECONDS, RETRY_SECONDS, TokenKeeper
 from dso.providers.hashicorp_config import HashicorpConfig
-from dso.providers.hashicorp_http import Answer, Deadline
+from dso.providers.hashicorp_http import Answer
 from dso.providers.hashicorp_login import login_for
 from tests.support.wait import wait_until
 

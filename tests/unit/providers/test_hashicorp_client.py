@@ -10,9 +10,10 @@ import pytest
 
 from dso.protocol.codes import UNAVAILABLE
 from dso.protocol.provider import ProviderError
+from dso.providers.deadline import Deadline
 from dso.providers.hashicorp_client import connect
 from dso.providers.hashicorp_config import HashicorpConfig
-from dso.providers.hashicorp_http import Answer, Deadline
+from dso.providers.hashicorp_http import Answer
 from dso.providers.hashicorp_kv import ask, wanted
 from dso.providers.hashicorp_login import login_for
 
