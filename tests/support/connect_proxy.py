@@ -29,15 +29,27 @@ class ConnectProxy:
         credentials: `user:password` that it asks for with 407 if they are set.
     """
 
-    def __init__(self, routes: Mapping[str, Address] | None = None, *, credentials: str = "") -> None:
-        """`routes`: where host names lead; `*` stands for any characters, the first pattern that fits counts."""
+    def __init__(
+        self,
+        routes: Mapping[str, Address] | None = None,
+        *,
+        credentials: str = "",
+        listener: socket.socket | None = None,
+    ) -> None:
+        """`routes`: where host names lead; `*` stands for any characters, the first pattern that fits counts.
+
+        `listener` is a socket to listen with instead of one on loopback.
+        """
         self.credentials = credentials
         self._routes = dict(routes or {})
         self._hosts: list[str] = []
         self._lock = threading.Lock()
-        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server = _Server(("127.0.0.1", 0), _Handler, bind_and_activate=listener is None)
         self._server.proxy = self
-        self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
+        if listener is not None:
+            self._server.socket.close()
+            self._server.socket = listener
+        self.address = "http://{}:{}".format(*self._server.socket.getsockname())
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, args=[0.05], daemon=True).start()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
+    import socket
     import ssl
     from collections.abc import Callable, Mapping
 
@@ -37,7 +38,9 @@ class Reply(NamedTuple):
 
 
 class HttpProxy:
-    """Listens on loopback while its `with` block lasts.
+    """Listens on loopback, or with a socket of yours, while its `with` block lasts.
+
+    Without an `upstream`, `reply` has to answer every request.
 
     Attributes:
         address: for clients, such as http://127.0.0.1:12345.
@@ -48,7 +51,9 @@ class HttpProxy:
         reply: called with each request; what it returns is answered, None passes the request on.
     """
 
-    def __init__(self, upstream: str, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, upstream: str, *, tls: ssl.SSLContext | None = None, listener: socket.socket | None = None
+    ) -> None:
         self.upstream = urlsplit(upstream).netloc
         self.seen: list[Seen] = []
         self.delay = 0.0
@@ -57,11 +62,15 @@ class HttpProxy:
         self.reply: Callable[[Seen], Reply | None] = lambda _seen: None
         self._inside = 0
         self._lock = threading.Lock()
-        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server = _Server(("127.0.0.1", 0), _Handler, bind_and_activate=listener is None)
         self._server.proxy = self
+        if listener is not None:
+            self._server.socket.close()
+            self._server.socket = listener
+        host, port = self._server.socket.getsockname()
         if tls is not None:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
-        self.address = f"http{'s' if tls else ''}://127.0.0.1:{self._server.server_address[1]}"
+        self.address = f"http{'s' if tls else ''}://{host}:{port}"
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, args=[0.05], daemon=True).start()
