@@ -21,9 +21,13 @@ ADMIN = ("testing", "testing")  # moto accepts any keys until its IAM checks are
 
 
 class Moto:
-    """A running moto server; use it in a `with`. With the files of a certificate and its key it speaks HTTPS."""
+    """A running moto server; use it in a `with`. With the files of a certificate and its key it speaks HTTPS.
 
-    def __init__(self, *certificate: str) -> None:
+    `ca_cert` is whom the test's own clients trust then.
+    """
+
+    def __init__(self, *certificate: str, ca_cert: str | None = None) -> None:
+        self._ca_cert = ca_cert
         script = os.path.join(ROOT, "tests", "servers", "moto_aws.py")
         # -P: moto's own imports must not find tests/servers first
         argv = [PYTHON, "-P", "-W", "ignore", script, *certificate]
@@ -49,7 +53,9 @@ class Moto:
         session = Session()
         session.set_credentials(*keys)
         config = Config(retries={"total_max_attempts": 1})
-        return session.create_client(service, region_name=REGION, endpoint_url=self.endpoint, config=config)
+        return session.create_client(
+            service, region_name=REGION, endpoint_url=self.endpoint, config=config, verify=self._ca_cert
+        )
 
     def put(self, name: str, content: str | bytes, keys: tuple[str, str] = ADMIN) -> str:
         """Store a secret, or a new version of it; the version's id."""

@@ -6,12 +6,12 @@ import base64
 import fnmatch
 import socket
 import threading
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     Address = tuple[str, int]
 
@@ -43,6 +43,8 @@ class ConnectProxy:
         self.credentials = credentials
         self._routes = dict(routes or {})
         self._hosts: list[str] = []
+        self._gone: set[Address] = set()
+        self._tunnels: dict[socket.socket, Address] = {}
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _Handler, bind_and_activate=listener is None)
         self._server.proxy = self
@@ -64,6 +66,25 @@ class ConnectProxy:
         with self._lock:
             self._routes[pattern] = address
 
+    def patterns(self) -> list[str]:
+        """What there are routes for."""
+        with self._lock:
+            return list(self._routes)
+
+    def cut(self, *patterns: str) -> None:
+        """Have the servers of these routes vanish until `mend`: tunnels to them break, new ones get 502."""
+        with self._lock:
+            self._gone.update(self._routes[pattern] for pattern in patterns)
+            broken = [tunnel for tunnel, address in self._tunnels.items() if address in self._gone]
+        for tunnel in broken:
+            with suppress(OSError):
+                tunnel.shutdown(socket.SHUT_RDWR)
+
+    def mend(self) -> None:
+        """All servers are there again."""
+        with self._lock:
+            self._gone.clear()
+
     def hosts(self) -> list[str]:
         """The host names asked for since the last `clear`, those refused too."""
         with self._lock:
@@ -79,6 +100,20 @@ class ConnectProxy:
         with self._lock:
             self._hosts.append(host)
             return next((to for pattern, to in self._routes.items() if fnmatch.fnmatchcase(host, pattern)), None)
+
+    @contextmanager
+    def tunnel(self, address: Address) -> Iterator[socket.socket]:
+        """A connection to a server; OSError if there is none."""
+        with socket.create_connection(address, 10) as there:
+            with self._lock:
+                if address in self._gone:
+                    raise ConnectionRefusedError
+                self._tunnels[there] = address
+            try:
+                yield there
+            finally:
+                with self._lock:
+                    del self._tunnels[there]
 
 
 class _Server(ThreadingTCPServer):
@@ -118,11 +153,11 @@ class _Handler(StreamRequestHandler):
         self.wfile.write(f"HTTP/1.1 {status} {rest}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
 
     def _connect(self, address: Address) -> None:
-        try:
-            there = socket.create_connection(address, 10)
-        except OSError:
-            return self._refuse(502, "Bad Gateway")
-        with there:
+        with ExitStack() as stack:
+            try:
+                there = stack.enter_context(self.server.proxy.tunnel(address))
+            except OSError:
+                return self._refuse(502, "Bad Gateway")
             there.settimeout(None)
             self.wfile.write(b"HTTP/1.1 200 Connection Established\r\n\r\n")
             back = threading.Thread(target=_pump, args=(there, self.connection), daemon=True)
