@@ -1,0 +1,249 @@
+"""The token of an Azure provider: who issues it, kept for all threads, and asked for anew when it is of no use."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from azure import identity
+from azure.core.exceptions import AzureError
+from msal.authority import WELL_KNOWN_AUTHORITY_HOSTS
+
+from dso.protocol.codes import INVALID_CONFIG
+from dso.protocol.provider import ProviderError
+from dso.providers.azure_auth_errors import credential_fault, foreign_tenant
+from dso.providers.azure_transport import Attempt, recording
+from dso.providers.deadline import current
+from dso.providers.trust import signatures
+from dso.version import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from azure.core.credentials import AccessToken, AccessTokenInfo
+
+    from dso.providers.azure_config import AzureConfig
+    from dso.providers.azure_transport import Transport
+
+RENEW_AHEAD = 300.0  # seconds before its end that a token is replaced, as Azure's SDK does
+STILL_GOOD = 30.0  # seconds that a token has to last when no other is to be had
+_CLI_SECONDS = 10  # for `az`, at most
+_AUTHORITY_VARIABLE = "AZURE_AUTHORITY_HOST"
+_log = logging.getLogger("dso.azure")
+
+
+class Credentials:
+    """A `TokenCredential` of Azure's SDK around the one that the settings name, for many threads.
+
+    One token is asked for at a time; whoever needs it waits for that, and shares what it came to. After a failure the
+    credential is made anew, so that files and variables are read again: somebody may have renewed them.
+
+    Its methods raise ProviderError.
+    """
+
+    def __init__(self, config: AzureConfig, transport: Transport, timeout: float) -> None:
+        self._config = config
+        self._transport = transport
+        self._timeout = timeout
+        self._turn = threading.Lock()
+        self._credential: Any = None
+        self._files: object = None
+        self._tokens: dict[tuple[object, ...], AccessTokenInfo] = {}
+        self._got_at = float("-inf")
+        self._failed: tuple[float, ProviderError | None] = (float("-inf"), None)
+        self._has_worked = False
+
+    def prepare(self) -> None:
+        """Read the certificate, if it is one; ProviderError `invalid_config` if that cannot be used."""
+        if self._config.auth.method == "client_certificate":
+            with self._turn:
+                self._current()
+
+    def get_token_info(self, *scopes: str, options: Any = None) -> AccessTokenInfo:
+        """See `azure.core.credentials.SupportsTokenInfo`."""
+        options = self._checked(dict(options or {}))
+        key = (*scopes, options.get("tenant_id"), options.get("enable_cae"))
+        arrived = time.monotonic()
+        if not options.get("claims") and (token := self._usable(key)) is not None:
+            return token
+        with self._locked():
+            token = self._usable(key)
+            if token is not None and (not options.get("claims") or self._got_at >= arrived):
+                return token
+            failed_at, failure = self._failed
+            if failure is not None and failed_at >= arrived:
+                raise ProviderError(failure.code, failure.message, retry_after=failure.retry_after)
+            return self._get(scopes, options, key)
+
+    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        """See `azure.core.credentials.TokenCredential`."""
+        from azure.core.credentials import AccessToken
+
+        token = self.get_token_info(*scopes, options=options)
+        return AccessToken(token.token, token.expires_on)
+
+    def refuse(self, since: float) -> bool:
+        """After a token was refused that was used since then: whether another one may be had, and is worth a try."""
+        with self._locked():
+            if self._got_at >= since:
+                return False  # it was a new one
+            self._tokens.clear()
+            self._credential = None
+            return True
+
+    def _checked(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Take the vault's tenant out of the question, once it is known to be ours.
+
+        The SDK compares the two as texts, and a tenant may be given as one of its domains.
+        """
+        tenant, own = options.get("tenant_id"), self._config.tenant
+        if tenant and own:
+            if "." not in own and own.lower() != str(tenant).lower():
+                raise foreign_tenant(self._config, str(tenant))
+            del options["tenant_id"]
+        return options
+
+    def _usable(self, key: tuple[object, ...], ahead: float = RENEW_AHEAD) -> AccessTokenInfo | None:
+        token = self._tokens.get(key)
+        if token is None:
+            return None
+        now = time.time()
+        due = min(token.expires_on - ahead, token.refresh_on or token.expires_on)
+        return token if now < due else None
+
+    def _get(self, scopes: tuple[str, ...], options: dict[str, Any], key: tuple[object, ...]) -> AccessTokenInfo:
+        with recording() as attempt:
+            try:
+                token: AccessTokenInfo = self._current().get_token_info(*scopes, options=options)
+            except Exception as error:  # noqa: BLE001  # the SDK lets out those of its files, formats and libraries
+                failure = self._fault(error, attempt)
+            else:
+                self._tokens[key], self._got_at, self._has_worked = token, time.monotonic(), True
+                return token
+        self._credential = None
+        former = self._tokens.get(key)
+        if former is not None and not options.get("claims") and former.expires_on - time.time() > STILL_GOOD:
+            _log.warning("%s; the token that is there is used as long as it is good", failure.message)
+            return former
+        self._failed = time.monotonic(), failure
+        raise failure
+
+    def _fault(self, error: Exception, attempt: Attempt) -> ProviderError:
+        if isinstance(error, ProviderError):
+            return error
+        return credential_fault(self._config, error, attempt, self._timeout, has_worked=self._has_worked)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        deadline = current()
+        if not self._turn.acquire(timeout=deadline.left() if deadline is not None else self._timeout):
+            raise credential_fault(self._config, TimeoutError(), Attempt(), self._timeout, has_worked=True)
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    def _current(self) -> Any:
+        """The SDK's credential, made again when its certificate was replaced."""
+        files = signatures([self._config.auth.get("certificate_path")])
+        if self._credential is None or files != self._files:
+            self._files = files
+            self._credential = _MAKERS[self._config.auth.method](self._config, self._pipeline())
+        return self._credential
+
+    def _pipeline(self) -> dict[str, Any]:
+        return {"transport": self._transport, "user_agent": f"dso/{VERSION}", "retry_connect": 1, "retry_status": 3}
+
+
+def _issuer(config: AzureConfig) -> dict[str, Any]:
+    """Who issues tokens. The SDK has Microsoft vouch for a host that it does not know: not for dso.yaml's."""
+    if config.authority is None:
+        return {}
+    known = urlsplit(config.authority).netloc in WELL_KNOWN_AUTHORITY_HOSTS
+    return {"authority": config.authority} | ({} if known else {"disable_instance_discovery": True})
+
+
+def _client_secret(config: AzureConfig, pipeline: dict[str, Any]) -> Any:
+    given = config.auth.parameters.reveal()
+    return identity.ClientSecretCredential(
+        given["tenant_id"], given["client_id"], given["client_secret"], **_issuer(config), **pipeline
+    )
+
+
+def _client_certificate(config: AzureConfig, pipeline: dict[str, Any]) -> Any:
+    given = config.auth.parameters.reveal()
+    path = given["certificate_path"]
+    try:
+        return identity.CertificateCredential(
+            given["tenant_id"],
+            given["client_id"],
+            path,
+            password=given.get("certificate_password"),
+            **_issuer(config),
+            **pipeline,
+        )
+    except OSError as error:
+        reason = error.strerror or "cannot be read"
+    except (ValueError, TypeError):
+        reason = "no RSA certificate with its key in PEM or PKCS#12, or `certificate_password` is not its password"
+    message = f"provider {config.name}: auth.certificate_path ({path}): {reason}"
+    raise ProviderError(INVALID_CONFIG, message)
+
+
+def _managed_identity(config: AzureConfig, pipeline: dict[str, Any]) -> Any:
+    return identity.ManagedIdentityCredential(client_id=config.auth.get("client_id"), **pipeline)
+
+
+def _workload_identity(config: AzureConfig, pipeline: dict[str, Any]) -> Any:
+    given = config.auth.parameters.reveal()
+    return identity.WorkloadIdentityCredential(
+        tenant_id=given["tenant_id"],
+        client_id=given["client_id"],
+        token_file_path=given["token_file"],
+        **_issuer(config),
+        **pipeline,
+    )
+
+
+def _default(config: AzureConfig, pipeline: dict[str, Any]) -> Any:
+    """Variables, workload identity, managed identity, Azure CLI: what can work in a daemon, and asks nobody."""
+    nobody_asked = ("shared_token_cache", "visual_studio_code", "powershell", "developer_cli", "interactive_browser")
+    excluded = {f"exclude_{name}_credential": True for name in (*nobody_asked, "broker")}
+    with _authority_in_environment(config):
+        try:
+            return identity.DefaultAzureCredential(
+                **excluded, **_issuer(config), **pipeline, process_timeout=_CLI_SECONDS
+            )
+        except (AzureError, ValueError, TypeError, OSError) as error:
+            message = f"provider {config.name}: the AZURE_* variables of its environment cannot work"
+            message += f" ({type(error).__name__}): check AZURE_CLIENT_CERTIFICATE_PATH and AZURE_TOKEN_CREDENTIALS"
+            raise ProviderError(INVALID_CONFIG, message) from None
+
+
+@contextmanager
+def _authority_in_environment(config: AzureConfig) -> Iterator[None]:
+    """DefaultAzureCredential keeps `authority` from the credential for workload identities, which reads a variable."""
+    former = os.environ.get(_AUTHORITY_VARIABLE)
+    if config.authority is not None:
+        os.environ[_AUTHORITY_VARIABLE] = config.authority
+    try:
+        yield
+    finally:
+        if config.authority is not None:
+            del os.environ[_AUTHORITY_VARIABLE]
+            if former is not None:
+                os.environ[_AUTHORITY_VARIABLE] = former
+
+
+_MAKERS: dict[str, Callable[[AzureConfig, dict[str, Any]], Any]] = {
+    "default": _default,
+    "client_secret": _client_secret,
+    "client_certificate": _client_certificate,
+    "managed_identity": _managed_identity,
+    "workload_identity": _workload_identity,
+}

@@ -1,0 +1,78 @@
+"""From paths in DSO to the names that Key Vault allows."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from typing import NamedTuple
+
+from dso.protocol.codes import INVALID_REQUEST, NOT_FOUND
+from dso.protocol.provider import ProviderError
+
+LONGEST = 127
+REMEMBERED = 10_000  # paths; beyond, those that were asked for first are forgotten
+_ALLOWED = re.compile(r"[0-9A-Za-z-]+")
+_VERSION = re.compile(r"[0-9A-Fa-f]{32}")
+_log = logging.getLogger("dso.azure")
+
+
+class Wanted(NamedTuple):
+    """A secret in Key Vault, and the path by which it was asked for."""
+
+    path: str
+    name: str
+    version: str | None
+
+    def __str__(self) -> str:
+        """For messages: the path, the name where that is another one, and the version."""
+        shown = self.path if self.path == self.name else f"{self.path} (in Key Vault: {self.name})"
+        return shown + (f" version {self.version}" if self.version else "")
+
+
+class Names:
+    """The names of secrets that were asked for.
+
+    Key Vault knows letters, digits and hyphens only. A path may have `_` and `/` besides, which become hyphens; two
+    paths that differ in nothing else would then be one secret without anybody noticing, so the second is refused.
+    Upper and lower case are the same to Key Vault, and so they are here: whoever mixes them means one secret.
+    """
+
+    def __init__(self, provider: str) -> None:
+        self._provider = provider
+        self._lock = threading.Lock()
+        self._paths: dict[str, str] = {}  # by name in lower case
+
+    def wanted(self, path: str, version: str | None) -> Wanted:
+        """The secret at a path.
+
+        Raises:
+            ProviderError: no name can be made of it, or another path has become the same name; or the version is
+                none that Key Vault could have.
+        """
+        name = re.sub("[_/]", "-", path)
+        if "" in path.split("/") or not _ALLOWED.fullmatch(name) or len(name) > LONGEST:
+            message = f"{ascii(path)[1:-1]} is no name of a secret in Key Vault: these have letters, digits and hyphens"
+            message += f", at most {LONGEST}; _ and single / become hyphens"
+            raise ProviderError(INVALID_REQUEST, f"{self._provider}: {message}")
+        self._claim(path, name)
+        if version is not None and not _VERSION.fullmatch(version):
+            message = (
+                f"{path} has no version {ascii(version[:40])[1:-1]}: those of Key Vault have 32 hexadecimal digits"
+            )
+            raise ProviderError(NOT_FOUND, f"{self._provider}: {message}")
+        return Wanted(path, name, version and version.lower())
+
+    def _claim(self, path: str, name: str) -> None:
+        with self._lock:
+            known = self._paths.get(name.lower())
+            if known is None:
+                self._paths[name.lower()] = path
+                if len(self._paths) > REMEMBERED:
+                    del self._paths[next(iter(self._paths))]
+        if known is not None and known.lower() != path.lower():
+            message = f"{path} and {known} would both be the secret {name} of Key Vault: use one of them everywhere"
+            message += f" (if nothing asks for {known} any more, restart the agent)"
+            raise ProviderError(INVALID_REQUEST, f"{self._provider}: {message}")
+        if known is None and name != path:
+            _log.debug("%s: %s is the secret %s in Key Vault, which allows neither _ nor /", self._provider, path, name)
