@@ -12,15 +12,15 @@ import tempfile
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.bench import cases, cloud, goals, machine, report
+from tests.bench import cases, cloud, cold, goals, machine, plugins, report, untrimmed
 from tests.bench.measure import CommandFailedError, interleave
 from tests.support.engine import Engine, Images
 from tests.support.home import FROZEN
-from tests.support.process import ROOT, ChildFailedError, run
+from tests.support.process import ROOT, ChildFailedError
 from tests.support.project import Project
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from tests.bench.measure import Series
 
@@ -28,7 +28,7 @@ BUILD = os.path.join(ROOT, ".build", "bench")
 PAGE = os.path.join(ROOT, "docs", "benchmarks.md")
 STARTUP_ROUNDS = 60
 STACK_ROUNDS = 20
-PARTS = ("startup", "stack", "agent")
+PARTS = ("startup", "stack", "agent", "plugins")
 
 
 class Options(NamedTuple):
@@ -71,14 +71,14 @@ def _options() -> Options:
 
 def _bench(options: Options, scratch: str) -> int:
     tools = cases.find_tools()
-    default_build = _build_default() if options.default_build and "startup" in options.parts else None
+    default_builds = _default_builds(options.parts) if options.default_build else {}
     series: dict[str, Series] = {}
     rounds = []
     disturbance = None
     if "startup" in options.parts:
         count = options.rounds or STARTUP_ROUNDS
         rounds.append(f"{count} rounds of start-up")
-        measured = cases.startup_cases(scratch, tools, default_build)
+        measured = cases.startup_cases(scratch, tools, default_builds.get("docker-dso"))
         activity = machine.Activity()
         series |= {each.key: each for each in interleave(measured, count, _progress("start-up", count))}
         disturbance = activity.share()
@@ -91,8 +91,14 @@ def _bench(options: Options, scratch: str) -> int:
         rounds.append("the agent under load for a minute")
         of_agent = cloud.measure(Images().busybox, tools.docker, options.rounds, _tell)
         series |= {each.key: each for each in of_agent.series}
+    of_plugins = None
+    if "plugins" in options.parts:
+        rounds.append(f"{options.rounds or plugins.ROUNDS} rounds of every provider's plugin")
+        of_plugins = _measure_plugins(default_builds, options.rounds)
+        series |= {each.key: each for each in of_plugins.series}
     date = time.strftime("%Y-%m-%d", time.gmtime())
-    _write(options.output, report.Run(date, ", ".join(rounds), machine.describe(tools), disturbance), series, of_agent)
+    about = report.Run(date, ", ".join(rounds), machine.describe(tools), disturbance)
+    _write(options.output, about, series, of_agent, of_plugins)
     return 0
 
 
@@ -118,18 +124,35 @@ def _measure_stack(scratch: str, tools: cases.Tools, rounds: int) -> list[Series
         referring.remove()
 
 
-def _build_default() -> str:
-    """What PyInstaller makes of DSO without a spec: the comparison, built again when DSO changed."""
-    binary = os.path.join(BUILD, "docker-dso-default")
-    if os.path.exists(binary) and os.stat(binary).st_mtime >= os.stat(FROZEN).st_mtime:
-        return binary
-    print("building docker-dso without tuning", file=sys.stderr)
-    os.makedirs(BUILD, exist_ok=True)
-    places = ["--distpath", BUILD, "--specpath", BUILD, "--workpath", os.path.join(BUILD, "work")]
-    names = ["--name", os.path.basename(binary), "--paths", ROOT]
-    freeze = [sys.executable, "-m", "PyInstaller", "--onefile", "--noconfirm", "--log-level", "WARN"]
-    run([*freeze, *places, *names, os.path.join(ROOT, "dso", "entry", "docker_dso.py")], timeout=600)
-    return binary
+def _default_builds(parts: list[str]) -> dict[str, str]:
+    """Paths of what PyInstaller makes of DSO without tuning: `docker-dso`, and plugins by their type."""
+
+    def say(what: str) -> None:
+        print(what, file=sys.stderr)
+
+    found = {}
+    if "startup" in parts:
+        found["docker-dso"] = untrimmed.build("docker-dso", say)
+    if "plugins" in parts:
+        found |= {kind: untrimmed.build(f"{plugins.PLUGIN}{kind}", say) for kind in plugins.SETTINGS}
+    return found
+
+
+class _OfPlugins(NamedTuple):
+    """What came of measuring providers' plugins."""
+
+    costs: list[plugins.PluginCost]
+    cold: cold.Cold
+
+    @property
+    def series(self) -> list[Series]:
+        ready = [build.ready for cost in self.costs for build in cost.builds]
+        return [*ready, *self.cold.series]
+
+
+def _measure_plugins(default_builds: Mapping[str, str], rounds: int | None) -> _OfPlugins:
+    costs = plugins.measure(default_builds, rounds, _tell)
+    return _OfPlugins(costs, cold.measure(list(plugins.SETTINGS), rounds, _tell))
 
 
 def _progress(what: str, rounds: int) -> Callable[[int], None]:
@@ -145,17 +168,27 @@ def _progress(what: str, rounds: int) -> Callable[[int], None]:
 
 def _tell(what: str) -> None:
     if sys.stderr.isatty():
-        print(f"\r\x1b[Kagent: {what}", end="", file=sys.stderr, flush=True)
+        print(f"\r\x1b[K{what}", end="", file=sys.stderr, flush=True)
 
 
-def _write(path: str, about: report.Run, series: dict[str, Series], of_agent: cloud.Cloud | None) -> None:
+def _write(
+    path: str,
+    about: report.Run,
+    series: dict[str, Series],
+    of_agent: cloud.Cloud | None,
+    of_plugins: _OfPlugins | None,
+) -> None:
     results = goals.outcomes(series, goals.GOALS) + goals.up_outcome(series) + goals.mount_outcome(series)
     results.append(goals.size_outcome(os.stat(FROZEN).st_size))
     if of_agent is not None:
         results += goals.agent_outcomes(of_agent.figures)
+    rows: list[tuple[str, ...]] = []
+    if of_plugins is not None:
+        results += goals.plugin_outcomes(of_plugins.costs) + goals.request_outcomes(of_plugins.cold.requests)
+        rows = [plugins.HEAD, *(cost.row for cost in of_plugins.costs)]
     others = goals.outcomes(series, goals.YARDSTICKS)
-    notes, plugins = (of_agent.notes, of_agent.plugin_rows) if of_agent else ([], [])
-    text = report.page(about, results, others, list(series.values()), notes=notes, plugins=plugins)
+    notes = of_agent.notes if of_agent else []
+    text = report.page(about, results, others, list(series.values()), notes=notes, plugins=rows)
     os.makedirs(BUILD, exist_ok=True)
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)

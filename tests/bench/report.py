@@ -27,9 +27,16 @@ figure would lie in 95 of 100 repetitions of the run. Compare ratios, not millis
 too. Each docker-dso is the frozen binary, each vault is opened with its key file.
 """
 
+_TRIMMING = """\
+Before → after trimming. Before, PyInstaller has frozen the same provider with its defaults: all that its analysis and
+its hooks find, compressed. After is what DSO installs: it is stored as it is, since what is compressed has to be
+unpacked at each start. The gzipped sizes say what is really in there.
+"""
+
 _PLUGINS = """\
 One process of this kind runs for each provider of dso.yaml; it is two, since the binary's boot loader stays, and both
-are counted. "Ready" is from the start of the program to its answer to the agent's first message.
+are counted. "Ready" is from the start of the program to its answer to the agent's first message. The reads are of 50
+secrets again and again, in batches where the service has a call for that, else 50 at the same time.
 """
 
 _DETAILS = """\
@@ -44,10 +51,11 @@ _REPEAT = """\
 $ make bench
 ```
 
-installs what is missing as `make test` does, and writes this page anew. It takes some minutes. Leave the machine alone
+installs what is missing as `make test` does, and writes this page anew. It takes some minutes, and some more when
+PyInstaller's default builds, which are kept in .build/untrimmed, have to be made first. Leave the machine alone
 meanwhile: commands that are compared take turns in a random order, so that a disturbance meets all of them, but on a
 busy machine short commands lose more than long ones. `make bench OPTIONS="--rounds 5 --no-default-build"` is a quick
-look that writes to .build/bench only.
+look that writes to .build/bench only, `OPTIONS="--only plugins"` one at the providers alone.
 """
 
 
@@ -83,7 +91,9 @@ def page(
     if notes:
         parts += ["## The agent under load\n", "".join(f"- {note}\n" for note in notes)]
     if plugins:
-        parts += ["## What each provider costs\n", _table(plugins[0], plugins[1:]), _PLUGINS]
+        parts += ["## What each provider costs\n", _table(plugins[0], plugins[1:])]
+        parts += [_TRIMMING] if any("→" in cell for row in plugins for cell in row) else []
+        parts.append(_PLUGINS)
     parts += ["## Every measurement\n", _series_table(series), _DETAILS]
     parts += ["## The machine\n", _table(("", ""), list(run.machine.items())), _quiet_note(run.disturbance), _REPEAT]
     return "\n".join(part for part in parts if part)

@@ -40,11 +40,6 @@ def test_memory_is_in_binary_megabytes(memory: int, met: bool):
     assert only(AgentFigures(memory=memory), "Memory") is met
 
 
-@pytest.mark.parametrize(("calls", "met"), [(3, True), (4, False)])
-def test_three_calls_of_the_api_are_the_most(calls: int, met: bool):
-    assert only(AgentFigures(aws_calls=calls), "API calls") is met
-
-
 def test_what_was_not_measured_has_no_line():
     assert agent_outcomes(AgentFigures()) == []
     assert mount_outcome({}) == []
