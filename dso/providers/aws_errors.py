@@ -112,8 +112,15 @@ def translate(error: Exception, place: Place, wanted: Request | None) -> Provide
         text = f"the certificate of {place.endpoint} is not trusted; for a private one set `tls: {{ca_cert: FILE}}`"
     else:
         about = f" for {shown(wanted)}" if wanted else ""
-        code, text = codes.UNAVAILABLE, f"cannot reach {place.endpoint}{about} ({kind})"
+        code, text = codes.UNAVAILABLE, f"cannot reach {place.endpoint}{about} ({kind}): {_way(error)}"
     return ProviderError(code, f"{place.provider}: {text}")
+
+
+def _way(error: Exception) -> str:
+    """What to look at when nothing answers."""
+    if isinstance(error, boto.ProxyConnectionError):
+        return "check the environment's proxy: HTTP_PROXY, HTTPS_PROXY and NO_PROXY"
+    return "check the way there, `region:` and `endpoint_url:`"
 
 
 def reported(code: str, message: str, place: Place, wanted: Request) -> ProviderError:
