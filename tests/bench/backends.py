@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests.support import aws, hashicorp
 from tests.support.azure import AzureCloud
 from tests.support.connect_proxy import ConnectProxy
 from tests.support.far_away import FarAway
+from tests.support.huawei import HuaweiCloud
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -50,8 +52,8 @@ def _aws(delay: float) -> Iterator[Backend]:
 
 
 @contextmanager
-def _azure(delay: float) -> Iterator[Backend]:
-    with _FarProxy(delay) as proxy, AzureCloud(proxy=proxy) as cloud:
+def _behind_proxy(delay: float, cloud_class: type[AzureCloud | HuaweiCloud]) -> Iterator[Backend]:
+    with _FarProxy(delay) as proxy, cloud_class(proxy=proxy) as cloud:
         for name in SECRETS:
             cloud.put(name, VALUE)
         yield Backend(cloud.settings(), cloud.environment(), lambda: len(cloud.requests()), cloud.clear)
@@ -60,7 +62,8 @@ def _azure(delay: float) -> Iterator[Backend]:
 _OPENERS: Mapping[str, Callable[[float], AbstractContextManager[Backend]]] = {
     "vault": _vault,
     "aws": _aws,
-    "azure": _azure,
+    "azure": partial(_behind_proxy, cloud_class=AzureCloud),
+    "huawei": partial(_behind_proxy, cloud_class=HuaweiCloud),
 }
 
 
