@@ -27,8 +27,8 @@ PLUGIN_READY_LIMIT_MS = 1500
 PLUGIN_MEMORY_LIMIT_MIB = 90
 PLUGIN_SIZE_LIMIT_MB = 40
 
-# HTTP requests that a further secret may take, once somebody has logged in. Key Vault wants a token by a challenge, which
-# whoever asks before the first one is answered gets as well.
+# HTTP requests that a further secret may take beside one that is logging in. Key Vault asks for a token by a challenge,
+# which whoever comes before the first has answered it gets as well.
 REQUESTS_LIMIT = {"azure": 2, "huawei": 1}
 
 
