@@ -14,7 +14,7 @@ from azure import identity
 from azure.core.exceptions import AzureError
 from msal.authority import WELL_KNOWN_AUTHORITY_HOSTS
 
-from dso.protocol.codes import INVALID_CONFIG
+from dso.protocol.codes import INVALID_CONFIG, UNAUTHENTICATED
 from dso.protocol.provider import ProviderError
 from dso.providers.azure_auth_errors import credential_fault, foreign_tenant
 from dso.providers.azure_transport import Attempt, recording
@@ -88,12 +88,16 @@ class Credentials:
         return AccessToken(token.token, token.expires_on)
 
     def refuse(self, since: float) -> bool:
-        """After a token was refused that was used since then: whether another one may be had, and is worth a try."""
+        """After the vault has refused the token of an attempt that began then: whether another one is worth it.
+
+        Of many that find out about the same token, the first one has it replaced.
+        """
         with self._locked():
-            if self._got_at >= since:
-                return False  # it was a new one
-            self._tokens.clear()
-            self._credential = None
+            if self._failed[0] >= since:
+                return False  # there was no token: it is the login that was refused
+            if self._got_at < since:
+                self._tokens.clear()
+                self._credential = None
             return True
 
     def _checked(self, options: dict[str, Any]) -> dict[str, Any]:
@@ -117,6 +121,24 @@ class Credentials:
         return token if now < due else None
 
     def _get(self, scopes: tuple[str, ...], options: dict[str, Any], key: tuple[object, ...]) -> AccessTokenInfo:
+        """Ask for a token; twice if the credential was made some time ago, and what it was made of may be another."""
+        is_new = self._credential is None
+        try:
+            try:
+                return self._ask(scopes, options, key)
+            except ProviderError as error:
+                if is_new or error.code != UNAUTHENTICATED:
+                    raise
+            return self._ask(scopes, options, key)
+        except ProviderError as failure:
+            former = self._tokens.get(key)
+            if former is None or options.get("claims") or former.expires_on - time.time() < STILL_GOOD:
+                self._failed = time.monotonic(), failure
+                raise
+            _log.warning("%s; the token that is there is used as long as it is good", failure.message)
+            return former
+
+    def _ask(self, scopes: tuple[str, ...], options: dict[str, Any], key: tuple[object, ...]) -> AccessTokenInfo:
         with recording() as attempt:
             try:
                 token: AccessTokenInfo = self._current().get_token_info(*scopes, options=options)
@@ -126,11 +148,6 @@ class Credentials:
                 self._tokens[key], self._got_at, self._has_worked = token, time.monotonic(), True
                 return token
         self._credential = None
-        former = self._tokens.get(key)
-        if former is not None and not options.get("claims") and former.expires_on - time.time() > STILL_GOOD:
-            _log.warning("%s; the token that is there is used as long as it is good", failure.message)
-            return former
-        self._failed = time.monotonic(), failure
         raise failure
 
     def _fault(self, error: Exception, attempt: Attempt) -> ProviderError:
