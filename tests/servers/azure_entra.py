@@ -104,13 +104,24 @@ class EntraError(Exception):
 
 
 class Entra:
-    """One tenant. Attributes: `tenant`, `applications` by client id, `lifetime` of tokens in seconds, `key`."""
+    """One tenant.
+
+    Attributes:
+        tenant: its id.
+        domains: names that stand for it as well.
+        applications: by client id.
+        lifetime: of the tokens it issues, in seconds.
+        issued: all of them.
+        key: what it signs them with.
+    """
 
     def __init__(self, cloud: Cloud) -> None:
         self.cloud = cloud
         self.tenant = str(uuid.uuid4())
+        self.domains: list[str] = []
         self.applications: dict[str, Application] = {}
         self.lifetime = 3600
+        self.issued: list[str] = []
         self.key = SigningKey()
         self.issuer = f"https://{cloud.issuer}/{self.tenant}/"
         self.authority = f"https://{cloud.login}/{self.tenant}"
@@ -137,7 +148,8 @@ class Entra:
             "uti": str(uuid.uuid4()),
             "ver": "1.0",
         }
-        return self.key.sign({**usual, **claims})
+        self.issued.append(self.key.sign({**usual, **claims}))
+        return self.issued[-1]
 
     def answer(self, seen: Seen) -> Reply:
         """What Entra says to a request."""
@@ -156,7 +168,7 @@ class Entra:
         return Reply(404, b"")
 
     def _check_tenant(self, tenant: str) -> None:
-        if tenant != self.tenant:
+        if tenant not in (self.tenant, *self.domains):
             message = (
                 f"Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID and are signing into "
                 "the correct cloud. Check with your subscription administrator, this may happen if there are no active "
@@ -244,7 +256,9 @@ def _check_certificate(application: Application, assertion: Jwt, endpoint: str) 
     for certificate in application.certificates:
         known["x5t#S256", encode(certificate.fingerprint(hashes.SHA256()))] = certificate, "PS256"
         known["x5t", encode(certificate.fingerprint(hashes.SHA1()))] = certificate, "RS256"
-    named = next((known[name, header[name]] for name in ("x5t#S256", "x5t") if (name, header.get(name)) in known), None)
+    # MSAL leaves the padding on, and Entra does not mind.
+    told = [(name, str(header.get(name, "")).rstrip("=")) for name in ("x5t#S256", "x5t")]
+    named = next((known[each] for each in told if each in known), None)
     reason = "The key was not found."
     if named is not None:
         certificate, algorithm = named

@@ -24,6 +24,8 @@ sdk/keyvault/*/recordings):
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 import time
 import uuid
@@ -140,6 +142,11 @@ class KeyVault:
         """Accept none of the tokens that were used so far any more."""
         self._revoked |= self._seen
 
+    @property
+    def _asked_for(self) -> set[str]:
+        """Names of the claims that a token has to be asked for."""
+        return set(json.loads(base64.b64decode(self.claims))["access_token"])
+
     # What it answers
 
     def answer(self, seen: Seen) -> Reply:
@@ -174,7 +181,9 @@ class KeyVault:
         self._seen.add(claims["uti"])
         if not jwt.is_valid_now or claims["uti"] in self._revoked:
             raise self._challenge("[TokenExpired]: Error validating token: 'S2S12086'.")
-        if self.claims and "xms_claims" not in claims:
+        if self.claims and not self._asked_for <= set(
+            json.loads(claims.get("xms_claims", "{}")).get("access_token", {})
+        ):
             raise self._challenge(
                 "Continuous access evaluation", 'error="insufficient_claims"', f'claims="{self.claims}"'
             )

@@ -1,0 +1,613 @@
+"""Every way to log in to Azure, refused ones too, and what becomes of the token."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import pkcs12
+from cryptography.x509.oid import NameOID
+
+from dso.protocol.codes import INVALID_CONFIG, UNAUTHENTICATED, UNAVAILABLE
+from dso.protocol.provider import ProviderError, SecretData
+from tests.servers.azure_entra import Federation
+from tests.servers.azure_tokens import CHINA, US_GOVERNMENT, Cloud, Jwt, SigningKey
+from tests.support.azure import LOGIN, METADATA, AzureCloud, fault, provider, read
+from tests.support.clock import ShiftedClock
+from tests.support.http_proxy import Reply
+from tests.support.plugin import Plugin, plugin_argv
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from tests.servers.azure_entra import Application
+
+NAME = "auth-secret"
+SUBJECT = "system:serviceaccount:shop:dso"
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[AzureCloud]:
+    with AzureCloud() as found:
+        found.put(NAME, "x")
+        yield found
+
+
+@pytest.fixture
+def azure(shared: AzureCloud) -> Iterator[AzureCloud]:
+    shared.clear()
+    yield shared
+    shared.recover()
+    shared.entra.lifetime = 3600
+    shared.vault.claims = ""
+    shared.vault.authorization = shared.entra.authority
+    shared.metadata.system = None
+    shared.metadata.users.clear()
+
+
+def assert_reads(azure: AzureCloud, config: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> None:
+    with provider(config, {**azure.environment(), **(environment or {})}) as opened:
+        opened.check()
+        assert read(opened, NAME) == b"x"
+
+
+def assert_refused(
+    azure: AzureCloud, config: Mapping[str, Any], *words: str, environment: Mapping[str, str] | None = None
+) -> ProviderError:
+    """Reading and checking must both say that the credentials are wrong, with these words."""
+    with provider(config, {**azure.environment(), **(environment or {})}) as opened:
+        for call in (lambda: opened.get(NAME, None), opened.check):
+            error = fault(call)
+            assert error.code == UNAUTHENTICATED, error.message
+            assert [word for word in words if word not in error.message] == [], error.message
+    return error
+
+
+def with_auth(azure: AzureCloud, method: str, **parameters: Any) -> dict[str, Any]:
+    return azure.settings(auth={"method": method, **parameters})
+
+
+# client_secret
+
+
+def test_client_secret(azure: AzureCloud):
+    assert_reads(azure, azure.settings())
+    assert set(azure.proxy.hosts()) == {"login.microsoftonline.com", azure.vault.url.removeprefix("https://")}
+
+
+@pytest.mark.parametrize(
+    ("parameter", "words"),
+    [
+        ("client_secret", ["7000215", "client_secret"]),
+        ("client_id", ["700016", "client_id"]),
+        ("tenant_id", ["tenant"]),
+    ],
+)
+def test_client_secret_refused(azure: AzureCloud, parameter: str, words: list[str]):
+    auth = {**azure.settings()["auth"], parameter: "00000000-1111-2222-3333-444444444444"}
+    error = assert_refused(azure, azure.settings(auth=auth), *words)
+    assert azure.client_secret not in error.message
+    if parameter == "client_secret":
+        assert auth["client_secret"] not in error.message
+
+
+def test_vault_of_another_tenant():
+    other = "11111111-2222-3333-4444-555555555555"
+    with AzureCloud() as azure:
+        azure.vault.authorization = f"https://{azure.cloud.login}/{other}"
+        assert_refused(azure, azure.settings(), "auth.tenant_id", other)
+        assert azure.logins() == 0
+
+
+def test_tenant_may_be_given_as_one_of_its_domains(azure: AzureCloud):
+    azure.entra.domains.append("tests.onmicrosoft.com")
+    auth = {**azure.settings()["auth"], "tenant_id": "tests.onmicrosoft.com"}
+    assert_reads(azure, azure.settings(auth=auth))
+
+
+# client_certificate
+
+
+class Identity(NamedTuple):
+    """A certificate that an application logs in with, and its key."""
+
+    certificate: x509.Certificate
+    key: rsa.RSAPrivateKey
+
+    @classmethod
+    def new(cls) -> Identity:
+        key = rsa.generate_private_key(65537, 2048)
+        return cls(self_signed(key), key)
+
+    def pem(self, password: str = "") -> bytes:
+        how: serialization.KeySerializationEncryption = serialization.NoEncryption()
+        if password:
+            how = serialization.BestAvailableEncryption(password.encode())
+        key = self.key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, how)
+        return key + self.certificate.public_bytes(serialization.Encoding.PEM)
+
+    def pkcs12(self, password: str) -> bytes:
+        how = serialization.BestAvailableEncryption(password.encode())
+        return pkcs12.serialize_key_and_certificates(b"dso", self.key, self.certificate, None, how)
+
+
+def self_signed(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> x509.Certificate:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "dso tests")])
+    now = dt.datetime.now(dt.UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    day = dt.timedelta(days=1)
+    return builder.not_valid_before(now - day).not_valid_after(now + day).sign(key, hashes.SHA256())
+
+
+@pytest.fixture(scope="module")
+def identity() -> Identity:
+    return Identity.new()
+
+
+@pytest.fixture
+def certified(azure: AzureCloud, identity: Identity) -> Application:
+    """An application that may log in with the certificate."""
+    found = azure.reader()
+    found.certificates.append(identity.certificate)
+    return found
+
+
+def certificate_auth(azure: AzureCloud, application: Application, path: Path, password: str = "") -> dict[str, Any]:
+    parameters = {"tenant_id": azure.entra.tenant, "client_id": application.client_id, "certificate_path": str(path)}
+    more = {"certificate_password": password} if password else {}
+    return with_auth(azure, "client_certificate", **parameters, **more)
+
+
+PASSWORD = "p ässwörd-4b7f"
+
+
+@pytest.mark.parametrize("form", ["pem", "pem with password", "pkcs12", "pkcs12 with password"])
+def test_client_certificate(azure: AzureCloud, certified: Application, identity: Identity, tmp_path: Path, form: str):
+    """Entra verifies the signature with the registered certificate: tests/servers/azure_entra.py."""
+    password = PASSWORD if "password" in form else ""
+    path = tmp_path / "identity"
+    if form == "pkcs12":
+        bare = serialization.NoEncryption()
+        path.write_bytes(pkcs12.serialize_key_and_certificates(b"x", identity.key, identity.certificate, None, bare))
+    else:
+        path.write_bytes(identity.pem(password) if form.startswith("pem") else identity.pkcs12(password))
+    assert_reads(azure, certificate_auth(azure, certified, path, password))
+    (login,) = [seen for seen in azure.server.seen if seen.path.endswith("/token")]
+    assert b"client_secret" not in login.body
+    assert PASSWORD.encode() not in login.body
+
+
+def test_certificate_that_the_application_does_not_have_is_refused(azure: AzureCloud, tmp_path: Path):
+    application = azure.reader()
+    application.certificates.append(Identity.new().certificate)
+    (tmp_path / "identity").write_bytes(Identity.new().pem())
+    assert_refused(azure, certificate_auth(azure, application, tmp_path / "identity"), "700027", "certificate")
+
+
+def test_certificate_with_a_key_that_is_not_its_own_is_refused(
+    azure: AzureCloud, certified: Application, identity: Identity, tmp_path: Path
+):
+    """The thumbprint is that of a registered certificate, the signature is not."""
+    (tmp_path / "identity").write_bytes(Identity(identity.certificate, Identity.new().key).pem())
+    assert_refused(azure, certificate_auth(azure, certified, tmp_path / "identity"), "700027")
+
+
+BAD_FILES: dict[str, Any] = {
+    "missing": lambda _identity: None,
+    "empty": lambda _identity: b"",
+    "text": lambda _identity: b"certificate",
+    "without a key": lambda identity: identity.certificate.public_bytes(serialization.Encoding.PEM),
+    "without a certificate": lambda identity: identity.pem().partition(b"-----BEGIN CERT")[0],
+    "with another password": lambda identity: identity.pkcs12("another"),
+    "with a key of another kind": lambda _identity: elliptic(),
+}
+
+
+def elliptic() -> bytes:
+    key = ec.generate_private_key(ec.SECP256R1())
+    form = serialization.PrivateFormat.PKCS8
+    plain = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+    return plain + self_signed(key).public_bytes(serialization.Encoding.PEM)
+
+
+@pytest.mark.parametrize("what", BAD_FILES)
+def test_certificate_file_that_cannot_be_used_is_a_fault_of_the_settings(
+    azure: AzureCloud, certified: Application, identity: Identity, tmp_path: Path, what: str
+):
+    path = tmp_path / "identity"
+    content = BAD_FILES[what](identity)
+    if content is not None:
+        path.write_bytes(content)
+    error = fault(lambda: provider(certificate_auth(azure, certified, path, PASSWORD), {}).__enter__())
+    assert error.code == INVALID_CONFIG
+    assert str(path) in error.message
+    assert PASSWORD not in error.message
+
+
+def test_certificate_that_is_replaced_is_used_for_the_next_login(
+    azure: AzureCloud, certified: Application, identity: Identity, tmp_path: Path
+):
+    path = tmp_path / "identity"
+    path.write_bytes(identity.pem())
+    azure.entra.lifetime = 60  # so that each request logs in
+    renewed = Identity.new()
+    with provider(certificate_auth(azure, certified, path), azure.environment()) as opened:
+        assert read(opened, NAME) == b"x"
+        certified.certificates[:] = [renewed.certificate]
+        path.write_bytes(renewed.pem())
+        assert read(opened, NAME) == b"x"
+
+
+# workload_identity
+
+
+@pytest.fixture
+def federation(azure: AzureCloud) -> Federation:
+    return Federation("https://oidc.cluster.example", SUBJECT, SigningKey())
+
+
+@pytest.fixture
+def workload(azure: AzureCloud, federation: Federation) -> Application:
+    found = azure.reader()
+    found.federations.append(federation)
+    return found
+
+
+def kubernetes(azure: AzureCloud, workload: Application, token_file: Path) -> dict[str, str]:
+    """The variables that Kubernetes sets."""
+    return {
+        "AZURE_TENANT_ID": azure.entra.tenant,
+        "AZURE_CLIENT_ID": workload.client_id,
+        "AZURE_FEDERATED_TOKEN_FILE": str(token_file),
+        "AZURE_AUTHORITY_HOST": "https://login.microsoftonline.com/",
+    }
+
+
+def test_workload_identity(azure: AzureCloud, workload: Application, federation: Federation, tmp_path: Path):
+    file = tmp_path / "token"
+    file.write_text(federation.token())
+    parameters = {"tenant_id": azure.entra.tenant, "client_id": workload.client_id, "token_file": str(file)}
+    assert_reads(azure, with_auth(azure, "workload_identity", **parameters))
+    assert_reads(azure, with_auth(azure, "workload_identity"), kubernetes(azure, workload, file))
+
+
+@pytest.mark.parametrize(
+    ("claims", "number"),
+    [
+        ({"sub": "system:serviceaccount:shop:other"}, "700213"),
+        ({"iss": "https://other.example"}, "700211"),
+        ({"aud": "dso"}, "700212"),
+        ({"exp": 1_000_000_000}, "700024"),
+    ],
+)
+def test_workload_identity_refused(
+    azure: AzureCloud,
+    workload: Application,
+    federation: Federation,
+    tmp_path: Path,
+    claims: dict[str, Any],
+    number: str,
+):
+    file = tmp_path / "token"
+    file.write_text(federation.token(**claims))
+    environment = kubernetes(azure, workload, file)
+    error = assert_refused(azure, with_auth(azure, "workload_identity"), number, environment=environment)
+    assert file.read_text() not in error.message
+
+
+def test_workload_token_that_somebody_else_has_signed_is_refused(
+    azure: AzureCloud, workload: Application, federation: Federation, tmp_path: Path
+):
+    file = tmp_path / "token"
+    file.write_text(federation._replace(key=SigningKey()).token())
+    assert_refused(azure, with_auth(azure, "workload_identity"), environment=kubernetes(azure, workload, file))
+
+
+def test_workload_token_file_is_read_again_for_each_login(
+    azure: AzureCloud, workload: Application, federation: Federation, tmp_path: Path
+):
+    file = tmp_path / "token"
+    with provider(
+        with_auth(azure, "workload_identity"), {**azure.environment(), **kubernetes(azure, workload, file)}
+    ) as opened:
+        error = fault(lambda: opened.get(NAME, None))
+        assert str(file) in error.message
+        assert error.code in (UNAUTHENTICATED, UNAVAILABLE)
+        file.write_text(federation.token(exp=1_000_000_000))
+        assert fault(lambda: opened.get(NAME, None)).code == UNAUTHENTICATED
+        file.write_text(federation.token())
+        assert read(opened, NAME) == b"x"
+
+
+def test_workload_identity_without_its_variables_is_a_fault_of_the_settings(azure: AzureCloud):
+    error = fault(lambda: provider(with_auth(azure, "workload_identity"), {}).__enter__())
+    assert error.code == INVALID_CONFIG
+    assert "AZURE_TENANT_ID" in error.message
+
+
+# managed_identity in App Service; on a virtual machine: tests/integration/test_azure_metadata.py
+
+
+def test_identity_of_an_app_service(azure: AzureCloud):
+    azure.metadata.system = azure.reader()
+    assert_reads(azure, with_auth(azure, "managed_identity"), azure.app_service())
+    assert azure.logins() == 0
+    assert set(azure.proxy.hosts()) == {azure.vault.url.removeprefix("https://")}
+
+
+def test_identity_that_was_assigned_to_an_app_service_is_picked_by_its_client_id(azure: AzureCloud):
+    azure.metadata.users += [azure.reader(), azure.entra.register(), azure.reader()]
+    for identity, may_read in zip(azure.metadata.users, [True, False, True], strict=True):
+        config = with_auth(azure, "managed_identity", client_id=identity.client_id)
+        with provider(config, {**azure.environment(), **azure.app_service()}) as opened:
+            if may_read:
+                assert read(opened, NAME) == b"x"
+            else:
+                assert identity.client_id not in azure.vault.readers
+                assert fault(lambda opened=opened: opened.get(NAME, None)).code == "permission_denied"  # type: ignore[misc]
+
+
+def test_app_service_refuses(azure: AzureCloud):
+    environment = azure.app_service()
+    assert_refused(azure, with_auth(azure, "managed_identity"), "managed identity", environment=environment)
+    azure.metadata.system = azure.reader()
+    config = with_auth(azure, "managed_identity", client_id="00000000-1111-2222-3333-444444444444")
+    assert_refused(azure, config, "client_id", environment=environment)
+    wrong = {**environment, "IDENTITY_HEADER": "wrong-header-6a1e"}
+    error = assert_refused(azure, with_auth(azure, "managed_identity"), environment=wrong)
+    assert "wrong-header-6a1e" not in error.message
+
+
+# default
+
+
+def test_default_takes_a_client_secret_of_the_environment(azure: AzureCloud):
+    environment = {
+        "AZURE_TENANT_ID": azure.entra.tenant,
+        "AZURE_CLIENT_ID": azure.application.client_id,
+        "AZURE_CLIENT_SECRET": azure.client_secret,
+    }
+    assert_reads(azure, with_auth(azure, "default"), environment)
+    config = {key: value for key, value in azure.settings().items() if key != "auth"}
+    assert_reads(azure, config, environment)
+    wrong = {**environment, "AZURE_CLIENT_SECRET": "Q~wrong-1f3c"}
+    error = assert_refused(azure, with_auth(azure, "default"), "7000215", environment=wrong)
+    assert "Q~wrong-1f3c" not in error.message
+
+
+def test_default_takes_a_certificate_of_the_environment(
+    azure: AzureCloud, certified: Application, identity: Identity, tmp_path: Path
+):
+    (tmp_path / "identity.pem").write_bytes(identity.pem(PASSWORD))
+    environment = {
+        "AZURE_TENANT_ID": azure.entra.tenant,
+        "AZURE_CLIENT_ID": certified.client_id,
+        "AZURE_CLIENT_CERTIFICATE_PATH": str(tmp_path / "identity.pem"),
+        "AZURE_CLIENT_CERTIFICATE_PASSWORD": PASSWORD,
+    }
+    assert_reads(azure, with_auth(azure, "default"), environment)
+
+
+def test_default_takes_a_workload_identity(
+    azure: AzureCloud, workload: Application, federation: Federation, tmp_path: Path
+):
+    (tmp_path / "token").write_text(federation.token())
+    assert_reads(azure, with_auth(azure, "default"), kubernetes(azure, workload, tmp_path / "token"))
+
+
+def test_default_takes_the_identity_of_an_app_service(azure: AzureCloud):
+    azure.metadata.system = azure.reader()
+    assert_reads(azure, with_auth(azure, "default"), azure.app_service())
+
+
+# Sovereign clouds
+
+
+@pytest.mark.parametrize("cloud", [CHINA, US_GOVERNMENT], ids=["china", "us government"])
+@pytest.mark.parametrize("spelling", ["{}", "https://{}", "https://{}/"])
+def test_sovereign_cloud_is_asked_and_no_other(cloud: Cloud, spelling: str):
+    with AzureCloud(cloud=cloud) as azure:
+        azure.put(NAME, "x")
+        assert_reads(azure, azure.settings(authority=spelling.format(cloud.login)))
+        assert set(azure.proxy.hosts()) == {cloud.login, azure.vault.url.removeprefix("https://")}
+
+
+def test_sovereign_cloud_by_the_environments_default(tmp_path: Path):
+    """`authority` counts for identities found by the default chain too."""
+    with AzureCloud(cloud=CHINA) as azure:
+        azure.put(NAME, "x")
+        federation = Federation("https://oidc.cluster.example", SUBJECT, SigningKey())
+        azure.application.federations.append(federation)
+        (tmp_path / "token").write_text(federation.token())
+        variables = {**kubernetes(azure, azure.application, tmp_path / "token")}
+        del variables["AZURE_AUTHORITY_HOST"]
+        assert_reads(azure, with_auth(azure, "default"), variables)
+        assert set(azure.proxy.hosts()) == {CHINA.login, azure.vault.url.removeprefix("https://")}
+
+
+def test_frozen_plugin_in_a_sovereign_cloud():
+    with AzureCloud(cloud=CHINA) as azure:
+        azure.put(NAME, "x")
+        with Plugin(plugin_argv("dso-provider-azure", "frozen"), azure.environment()) as plugin:
+            plugin.initialize(azure.settings())
+            found = plugin.get(NAME)
+            assert isinstance(found, SecretData), found
+        assert set(azure.proxy.hosts()) == {CHINA.login, azure.vault.url.removeprefix("https://")}
+
+
+# The token
+
+
+@pytest.mark.parametrize("variant", ["source", "frozen"])
+def test_fifty_requests_need_one_challenge_and_one_token(azure: AzureCloud, variant: str):
+    with Plugin(plugin_argv("dso-provider-azure", variant), azure.environment()) as plugin:
+        plugin.initialize(azure.settings(), timeout=20)
+        for _ in range(50):
+            assert isinstance(plugin.get(NAME), SecretData)
+        assert len(azure.reads()) == 50
+        assert len(azure.requests("vault ")) - len(azure.reads()) == 1
+        assert azure.logins() == 1
+        together = [plugin.send("get", {"path": NAME}) for _ in range(50)]
+        assert all(isinstance(plugin.secret(number), SecretData) for number in together)
+        assert len(azure.requests("vault ")) == 101
+        assert azure.logins() == 1
+
+
+@pytest.mark.parametrize("variant", ["source", "frozen"])
+def test_fifty_first_requests_at_the_same_time_share_one_token(azure: AzureCloud, variant: str):
+    with Plugin(plugin_argv("dso-provider-azure", variant), azure.environment()) as plugin:
+        plugin.initialize(azure.settings(), timeout=20)
+        together = [plugin.send("get", {"path": NAME}) for _ in range(50)]
+        assert all(isinstance(plugin.secret(number), SecretData) for number in together)
+    assert azure.logins() == 1
+    assert len(azure.reads()) == 50
+
+
+def test_fifty_requests_share_a_login_that_fails(azure: AzureCloud):
+    config = azure.settings(auth={**azure.settings()["auth"], "client_secret": "Q~wrong"})
+    azure.server.delay = 0.3
+    try:
+        with provider(config, azure.environment()) as opened, ThreadPoolExecutor(50) as threads:
+            errors = list(threads.map(lambda _number: fault(lambda: opened.get(NAME, None)), range(50)))
+    finally:
+        azure.server.delay = 0
+    assert {error.code for error in errors} == {UNAUTHENTICATED}
+    assert azure.logins() < 5
+
+
+def test_token_is_replaced_before_it_ends(azure: AzureCloud):
+    azure.entra.lifetime = 200  # seconds: less than what a token has to last for a request
+    with provider(azure.settings(), azure.environment()) as opened:
+        for _ in range(3):
+            assert read(opened, NAME) == b"x"
+    assert azure.logins() == 3
+
+
+def test_token_that_is_good_is_used_while_no_other_is_to_be_had(azure: AzureCloud):
+    azure.entra.lifetime = 200
+    with provider(azure.settings(), azure.environment()) as opened:
+        assert read(opened, NAME) == b"x"
+        azure.fail(Reply(503, b""), at=LOGIN)
+        assert read(opened, NAME) == b"x"
+
+
+@pytest.mark.parametrize("variant", ["source", "frozen"])
+def test_token_that_has_ended_is_replaced(azure: AzureCloud, tmp_path: Path, variant: str):
+    """The plugin's clock jumps beyond the token's end, as it does when a machine wakes up."""
+    clock = ShiftedClock(tmp_path)
+    with Plugin(plugin_argv("dso-provider-azure", variant), {**azure.environment(), **clock.env}) as plugin:
+        plugin.initialize(azure.settings(), timeout=20)
+        for logins in (1, 2):
+            for _ in range(2):
+                found = plugin.get(NAME)
+                assert isinstance(found, SecretData), found
+            assert azure.logins() == logins
+            clock.jump(wall=4000)
+
+
+def test_token_that_the_vault_does_not_accept_any_more_is_replaced_within_the_request(azure: AzureCloud):
+    with provider(azure.settings(), azure.environment()) as opened:
+        assert read(opened, NAME) == b"x"
+        azure.vault.revoke_tokens()
+        assert read(opened, NAME) == b"x"
+    assert azure.logins() == 2
+
+
+def test_fifty_whose_token_is_not_accepted_any_more_share_a_new_one(azure: AzureCloud):
+    with provider(azure.settings(), azure.environment()) as opened, ThreadPoolExecutor(50) as threads:
+        assert read(opened, NAME) == b"x"
+        azure.vault.revoke_tokens()
+        azure.clear()
+        assert list(threads.map(lambda _number: read(opened, NAME), range(50))) == [b"x"] * 50
+    assert azure.logins() == 1
+
+
+def test_vault_that_accepts_no_token_is_asked_a_few_times_only(azure: AzureCloud):
+    unauthorized = Reply(401, b'{"error":{"code":"Unauthorized","message":"AKV10032: Invalid issuer."}}')
+    challenge = f'Bearer authorization="{azure.entra.authority}", resource="{azure.cloud.resource}"'
+    azure.fail(unauthorized._replace(headers={"WWW-Authenticate": challenge}))
+    with provider(azure.settings(), azure.environment()) as opened:
+        assert fault(lambda: opened.get(NAME, None)).code == UNAUTHENTICATED
+    assert azure.logins() <= 2
+    assert len(azure.reads()) <= 6
+
+
+def test_further_claims_are_asked_for_when_the_vault_wants_them(azure: AzureCloud):
+    """Continuous Access Evaluation: the token is good, but the vault wants one that was checked anew."""
+    wanted = b'{"access_token":{"nbf":{"essential":true,"value":"%d"}}}' % time.time()
+    with provider(azure.settings(), azure.environment()) as opened:
+        assert read(opened, NAME) == b"x"
+        azure.vault.claims = base64.b64encode(wanted).decode()
+        assert read(opened, NAME) == b"x"
+    assert azure.logins() == 2
+    asked = Jwt.parse(azure.entra.issued[-1]).claims["xms_claims"]
+    assert '"nbf"' in asked
+
+
+# What must stay secret
+
+
+def test_no_credential_and_no_token_is_in_anything_a_plugin_says(
+    azure: AzureCloud, certified: Application, identity: Identity, federation: Federation, tmp_path: Path
+):
+    """Right and wrong credentials of every kind, in the log at the most talkative level, in errors, in argv."""
+    workload = azure.reader()
+    workload.federations.append(federation)
+    (tmp_path / "pem").write_bytes(identity.pem(PASSWORD))
+    good, bad = federation.token(), federation.token(sub="other")
+    (tmp_path / "good").write_text(good)
+    (tmp_path / "bad").write_text(bad)
+    azure.metadata.system = azure.reader()
+    azure.put("auth-canary", "canary-value-30c5")
+    wrong = "Q~wrong-client-secret-8d2e"
+    secrets = [azure.client_secret, wrong, good, bad, PASSWORD, azure.metadata.header, "canary-value-30c5"]
+    runs: list[tuple[dict[str, Any], dict[str, str]]] = [
+        (azure.settings(), {}),
+        (azure.settings(auth={**azure.settings()["auth"], "client_secret": wrong}), {}),
+        (certificate_auth(azure, certified, tmp_path / "pem", PASSWORD), {}),
+        (certificate_auth(azure, azure.reader(), tmp_path / "pem", PASSWORD), {}),
+        (with_auth(azure, "workload_identity"), kubernetes(azure, workload, tmp_path / "good")),
+        (with_auth(azure, "workload_identity"), kubernetes(azure, workload, tmp_path / "bad")),
+        (with_auth(azure, "managed_identity"), azure.app_service()),
+        (with_auth(azure, "managed_identity", client_id="x"), azure.app_service()),
+    ]
+    shown = b""
+    delivered = 0
+    for config, environment in runs:
+        with Plugin(
+            plugin_argv("dso-provider-azure", "source"), {**azure.environment(), **environment, "DSO_DEBUG": "1"}
+        ) as plugin:
+            plugin.initialize(config)
+            answers = [plugin.get("auth-canary"), plugin.get("auth-absent")]
+            delivered += isinstance(answers[0], SecretData)
+            shown += b"".join(one.message.encode() for one in answers if isinstance(one, ProviderError))
+            with open(f"/proc/{plugin.process.pid}/cmdline", "rb") as cmdline:
+                shown += cmdline.read()
+            plugin.call("shutdown")
+            plugin.process.wait(60)
+            shown += plugin.stderr
+    assert delivered == 4
+    assert azure.entra.issued
+    assertions = [seen.body.decode().partition("client_assertion=")[2] for seen in azure.server.seen]
+    tokens = [*azure.entra.issued, *(each.partition("&")[0] for each in assertions if each)]
+    parts = [part for token in tokens for part in token.split(".") if len(part) > 40]
+    assert [each for each in [*secrets, *parts] if each.encode() in shown] == []
+
+
+def test_metadata_service_that_fails_is_unavailable_and_tried_again(azure: AzureCloud):
+    azure.metadata.system = azure.reader()
+    config = with_auth(azure, "managed_identity")
+    with provider(config, {**azure.environment(), **azure.app_service()}, timeout=5) as opened:
+        azure.fail(Reply(500, b"{}"), at=METADATA)
+        error = fault(lambda: opened.get(NAME, None))
+        assert error.code in (UNAVAILABLE, UNAUTHENTICATED)
+        azure.recover()
+        assert read(opened, NAME) == b"x"
