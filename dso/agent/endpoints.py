@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _LINES = "application/x-ndjson"
 _MAX_KNOWN, _MAX_KNOWN_BODY = 64, 16 * 1024
+_CONFIG_FAULTS = "it has faults, which the agent's log names"  # for those who may not see that log
 _MAX_NAMES = 100  # of secrets in one line of the log
 
 
@@ -95,7 +96,7 @@ class Endpoints:
             for provider in status["providers"]:
                 provider["error"] = provider["code"]  # the message may name what others read
             if status["config_error"]:
-                status["config_error"] = "it has faults, which the agent's log names"
+                status["config_error"] = _CONFIG_FAULTS
         return Answer.of(status)
 
     async def metrics(self, request: Request) -> Answer:
@@ -220,6 +221,9 @@ class Endpoints:
         try:
             configuration = await self._state.reload()
         except ConfigError as error:
+            if not self._state.resolver.access.may_see_log(caller):
+                text = f"the agent's configuration stays as it was, for the file cannot be used: {_CONFIG_FAULTS}"
+                raise RefusedError(codes.RELOAD_FAILED, text, "ask whoever looks after the agent") from None
             raise RefusedError(codes.RELOAD_FAILED, error.message, error.hint) from None
         return Answer.of({"configuration": dict(configuration), **await self._refresh(None, caller)})
 

@@ -12,6 +12,9 @@ import pytest
 from dso.agent.access import Access, Caller
 from dso.agent.endpoints import Endpoints
 from dso.agent.logbook import Logbook
+from dso.agent.server import RefusedError
+from dso.errors import ConfigError
+from dso.protocol.codes import RELOAD_FAILED
 from tests.support.loop import in_loop
 
 if TYPE_CHECKING:
@@ -36,6 +39,12 @@ class State:
             "config_error": "dso.yaml, line 7: prod/db",
         }
 
+    def events(self, _name: str, **_fields: Any) -> None:
+        """Nothing listens."""
+
+    async def reload(self) -> dict[str, Any]:
+        raise ConfigError("dso.yaml, line 7: prod/db", hint="mend prod/db")
+
 
 def asked(caller: Caller, **query: str) -> Any:
     return SimpleNamespace(caller=caller, query=lambda *_: query)
@@ -55,6 +64,19 @@ async def test_what_a_provider_said_is_for_those_who_may_read_everything(
     assert told["providers"] == [{"name": "vault", "error": error, "code": "not_found"}]
     assert ("prod/db" in told["config_error"]) == (error != "not_found")
     assert told["config_error"]
+
+
+@pytest.mark.parametrize(("rules", "caller", "full"), [([], ROOT, True), (None, ALICE, True), ([], ALICE, False)])
+@in_loop
+async def test_what_is_wrong_with_a_new_configuration_is_for_those_who_may_read_everything(
+    rules: Sequence[AccessRule] | None, caller: Caller, *, full: bool
+) -> None:
+    state: Any = State(rules)
+    with pytest.raises(RefusedError) as caught:
+        await Endpoints(state).reload(asked(caller))
+    told = str(caught.value.fault)
+    assert RELOAD_FAILED in told
+    assert ("prod/db" in told) == full
 
 
 @pytest.mark.parametrize(
