@@ -17,11 +17,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from azure.core.settings import settings as sdk_settings
 from azure.keyvault.secrets import SecretClient
 
-from dso.protocol.codes import INVALID_REQUEST, NOT_FOUND, PERMISSION_DENIED, UNAUTHENTICATED
+from dso.protocol.codes import INVALID_REQUEST, NOT_FOUND, PERMISSION_DENIED
 from dso.protocol.provider import ProviderError, SecretData
 from dso.providers.azure_config import AzureConfig
 from dso.providers.azure_credentials import Credentials
-from dso.providers.azure_errors import BlockedError, disabled, expired, incomplete, not_yet, vault_fault
+from dso.providers.azure_errors import (
+    BlockedError,
+    TokenRefusedError,
+    disabled,
+    expired,
+    incomplete,
+    not_yet,
+    of_secret,
+    vault_fault,
+)
 from dso.providers.azure_names import Names, Wanted
 from dso.providers.azure_transport import Transport, recording
 from dso.providers.deadline import Deadline, within
@@ -91,7 +100,7 @@ class AzureProvider:
     def check(self) -> None:
         """Ask for a secret that does not exist: whatever Key Vault says to that, it has accepted the token."""
         try:
-            self._in_time(Wanted(ABSENT, ABSENT, None))
+            self._in_time(Wanted(ABSENT, None, ""))
         except ProviderError as error:
             if error.code not in (NOT_FOUND, PERMISSION_DENIED) or isinstance(error, BlockedError):
                 raise
@@ -116,8 +125,8 @@ class AzureProvider:
         with within(deadline):
             try:
                 return self._ask(wanted)
-            except ProviderError as error:
-                if error.code != UNAUTHENTICATED or not self._credentials.refuse(began):
+            except TokenRefusedError:
+                if not self._credentials.refuse(began):
                     raise
             return self._ask(wanted)
 
@@ -126,8 +135,8 @@ class AzureProvider:
         with recording() as attempt:
             try:
                 secret = self._client.get_secret(wanted.name, wanted.version)
-            except ProviderError:
-                raise
+            except ProviderError as error:
+                failure = of_secret(error, wanted)
             except Exception as error:  # noqa: BLE001  # the SDK lets out those of its formats and libraries as well
                 failure = vault_fault(self._config, wanted, error, attempt, self._timeout)
             else:
@@ -162,7 +171,7 @@ class AzureProvider:
             except (binascii.Error, ValueError):
                 decoded = b""
             if decoded.startswith(_DER_SEQUENCE):
-                _log.debug("%s: %s is a PKCS#12 file, which Key Vault has in base64", self._config.name, wanted.path)
+                _log.debug("%s: %s is a PKCS#12 file, which Key Vault has in base64", self._config.name, wanted)
                 return decoded
         return value.encode("utf-8", "surrogatepass")
 

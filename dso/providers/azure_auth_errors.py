@@ -73,8 +73,9 @@ def credential_fault(
             and not one that this machine never had.
     """
     issuer = [one for one in attempt.exchanges if one.secure]
-    if issuer:
-        return _issuer_fault(config, issuer[-1], seconds)
+    if issuer:  # MSAL asks for more after it was refused, so the last exchange may be a good one
+        failed = [one for one in issuer if one.error is not None or one.status >= _BAD_REQUEST]
+        return _issuer_fault(config, (failed or issuer)[-1], seconds)
     if attempt.exchanges:
         return _metadata_fault(config, attempt.exchanges[-1], has_worked=has_worked)
     if isinstance(error, TimeoutError):
@@ -86,7 +87,7 @@ def foreign_tenant(config: AzureConfig, tenant: str) -> ProviderError:
     """The vault trusts tokens of another tenant than that of the settings."""
     shown = tenant if re.fullmatch(r"[0-9A-Za-z.-]{1,80}", tenant) else "another one"
     text = f"{config.vault_host} belongs to the tenant {shown}, and auth.tenant_id names another one"
-    return ProviderError(INVALID_CONFIG, f"{config.name}: {text}: check that and `vault_url:`")
+    return ProviderError(UNAUTHENTICATED, f"{config.name}: {text}: check that and `vault_url:`")
 
 
 def throttled(text: str, seconds: float | None) -> ProviderError:
@@ -96,7 +97,7 @@ def throttled(text: str, seconds: float | None) -> ProviderError:
 
 def _issuer_target(config: AzureConfig, host: str | None) -> Target:
     host = host or urlsplit(config.authority or PUBLIC_AUTHORITY).netloc
-    return Target(f"{config.name}: Microsoft Entra ID at {host}, which issues the token,", "`authority:`")
+    return Target(f"{config.name}: Microsoft Entra ID at {host}", "`authority:`")
 
 
 def _issuer_fault(config: AzureConfig, exchange: Exchange, seconds: float) -> ProviderError:
@@ -143,7 +144,7 @@ def _setting(config: AzureConfig, key: str) -> str:
 
 def _metadata_fault(config: AzureConfig, exchange: Exchange, *, has_worked: bool) -> ProviderError:
     """The machine's own service for tokens, which belongs to a managed identity."""
-    label = f"{config.name}: the service for managed identities at {exchange.host}"
+    label = f"{config.name}: the managed identity service at {exchange.host}"
     if exchange.status == TOO_MANY:
         return throttled(f"{label} limits the rate of requests (429)", exchange.retry_after)
     if exchange.status >= SERVER_ERROR or (has_worked and (exchange.error is not None or exchange.status != 400)):  # noqa: PLR2004
@@ -152,14 +153,12 @@ def _metadata_fault(config: AzureConfig, exchange: Exchange, *, has_worked: bool
     if config.auth.method == "default":
         return _nothing_found(config)
     if exchange.error is not None or exchange.status == _NOT_FOUND:
-        text = (
-            "gives no answer: this machine has no managed identity. It takes a machine or service in Azure, or one that"
-        )
+        text = "gives no answer: this machine has no managed identity. It takes one in Azure, or one that"
         return ProviderError(UNAUTHENTICATED, f"{label} {text} Azure Arc manages; elsewhere set another `auth.method:`")
     if config.auth.get("client_id"):
         text = "does not give out the identity of auth.client_id: assign that to this machine, and check the id"
     else:
-        text = "gives out no identity: switch on the system-assigned one, or name another one by auth.client_id"
+        text = "knows none of this machine: switch on the system-assigned one, or name another by auth.client_id"
     return ProviderError(UNAUTHENTICATED, f"{label} {text} (status {exchange.status})")
 
 

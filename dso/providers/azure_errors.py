@@ -71,9 +71,7 @@ def vault_fault(
         text = f"what answers at {config.vault_host} asks for a token of another service: it is no Key Vault, or"
         return ProviderError(INVALID_CONFIG, f"{config.name}: {text} another cloud's; check `vault_url:`")
     fault = connection_fault(Target(f"{config.name}: Key Vault {config.vault_host}", "`vault_url:`"), error, seconds)
-    if fault is not None:
-        return ProviderError(fault.code, f"{fault.message} ({wanted} was not read)", oversized=fault.oversized)
-    return incomplete(config, wanted)
+    return of_secret(fault, wanted) if fault is not None else incomplete(config, wanted)
 
 
 def refusal(config: AzureConfig, error: BaseException, attempt: Attempt) -> Refusal | None:
@@ -87,8 +85,18 @@ def refusal(config: AzureConfig, error: BaseException, attempt: Attempt) -> Refu
     return None
 
 
+def of_secret(error: ProviderError, wanted: Wanted) -> ProviderError:
+    """An error that is about more than a secret, with its name."""
+    message = f"{error.message} ({wanted} was not read)" if wanted.shown else error.message
+    return type(error)(error.code, message, retry_after=error.retry_after, oversized=error.oversized)
+
+
 class BlockedError(ProviderError):
     """The vault lets nobody in from here, whoever asks for what."""
+
+
+class TokenRefusedError(ProviderError):
+    """The vault does not accept the token; another one may do."""
 
 
 def unfit(config: AzureConfig, wanted: Wanted, fault: str, hint: str) -> ProviderError:
@@ -144,12 +152,12 @@ def _codes(response: object) -> tuple[str, ...]:
 def _refused(config: AzureConfig, wanted: Wanted, answer: Refusal) -> ProviderError:
     label, status = f"{config.name}: Key Vault {config.vault_host}", answer.status
     if status == TOO_MANY:
-        return throttled(f"{label} limits the rate of requests (429); {wanted} was not read", answer.retry_after)
+        return of_secret(throttled(f"{label} limits the rate of requests (429)", answer.retry_after), wanted)
     if status >= SERVER_ERROR:
-        text = f"{label} fails (status {status}); {wanted} was not read"
-        return ProviderError(UNAVAILABLE, text, retry_after=answer.retry_after)
+        fault = ProviderError(UNAVAILABLE, f"{label} fails (status {status})", retry_after=answer.retry_after)
+        return of_secret(fault, wanted)
     if status == _UNAUTHORIZED:
-        return _unauthorized(config, answer)
+        return of_secret(_unauthorized(config, answer), wanted)
     if not answer.is_key_vaults:
         return incomplete(config, wanted)
     if status == _MISSING:
@@ -170,10 +178,10 @@ def _forbidden(config: AzureConfig, wanted: Wanted, answer: Refusal) -> Provider
         return disabled(config, wanted)
     if "ForbiddenByFirewall" in answer.codes:
         text = "lets nobody in from this machine's address (ForbiddenByFirewall): add it to the vault's firewall"
-        return BlockedError(PERMISSION_DENIED, f"{label} {text}; {wanted} was not read")
+        return of_secret(BlockedError(PERMISSION_DENIED, f"{label} {text}"), wanted)
     if "ForbiddenByConnection" in answer.codes:
         text = "lets nobody in by this way (ForbiddenByConnection): use its private endpoint, or allow public access"
-        return BlockedError(PERMISSION_DENIED, f"{label} {text}; {wanted} was not read")
+        return of_secret(BlockedError(PERMISSION_DENIED, f"{label} {text}"), wanted)
     if "ForbiddenByRbac" in answer.codes:
         text = (
             f"does not let the credentials read {wanted} (ForbiddenByRbac): give them the role Key Vault Secrets User"
@@ -198,7 +206,7 @@ def _unauthorized(config: AzureConfig, answer: Refusal) -> ProviderError:
         text = "and says not which it wants: it may be no Key Vault; check `vault_url:`"
     else:
         text = f"(status 401{_said(answer)}): check the credentials, the tenant, and this machine's clock"
-    return ProviderError(UNAUTHENTICATED, f"{label} {text}")
+    return TokenRefusedError(UNAUTHENTICATED, f"{label} {text}")
 
 
 def _said(answer: Refusal) -> str:

@@ -18,16 +18,17 @@ _log = logging.getLogger("dso.azure")
 
 
 class Wanted(NamedTuple):
-    """A secret in Key Vault, and the path by which it was asked for."""
+    """A secret in Key Vault, and what messages call it: its path, the name where that is another one, the version.
 
-    path: str
+    `shown` is empty where it is not about one that somebody asked for.
+    """
+
     name: str
     version: str | None
+    shown: str
 
     def __str__(self) -> str:
-        """For messages: the path, the name where that is another one, and the version."""
-        shown = self.path if self.path == self.name else f"{self.path} (in Key Vault: {self.name})"
-        return shown + (f" version {self.version}" if self.version else "")
+        return self.shown
 
 
 class Names:
@@ -61,7 +62,8 @@ class Names:
                 f"{path} has no version {ascii(version[:40])[1:-1]}: those of Key Vault have 32 hexadecimal digits"
             )
             raise ProviderError(NOT_FOUND, f"{self._provider}: {message}")
-        return Wanted(path, name, version and version.lower())
+        shown = path if path == name else f"{path} ({name} in Key Vault)"
+        return Wanted(name, version and version.lower(), f"{shown} version {version}" if version else shown)
 
     def _claim(self, path: str, name: str) -> None:
         with self._lock:

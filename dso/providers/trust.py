@@ -24,6 +24,7 @@ _CA_BUNDLES = (
 )
 _TRUST_IS_MISSING = {2, 7, 18, 19, 20, 21}  # X509_V_ERR_*: no issuer found, another one's signature, self-signed
 _EXPIRED = {9, 10}
+_KEPT_IN = ("reason", "inner_exception")  # attributes with another exception: of urllib3's, of Azure's
 
 
 def verifying_context(provider: str, ca_cert: str | None) -> ssl.SSLContext:
@@ -105,5 +106,6 @@ def causes(error: BaseException) -> Iterator[BaseException]:
         if id(one) not in seen:
             seen.add(id(one))
             yield one
-            parts = (*one.args, getattr(one, "reason", None), one.__cause__, one.__context__)
+            kept = [getattr(one, name, None) for name in _KEPT_IN]
+            parts = (*one.args, *kept, one.__cause__, one.__context__)
             inside.extend(part for part in parts if isinstance(part, BaseException))
