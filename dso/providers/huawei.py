@@ -23,6 +23,7 @@ from dso.providers.huawei_config import HuaweiConfig
 from dso.providers.huawei_credentials import Credentials
 from dso.providers.huawei_errors import (
     SERVER_ERROR,
+    about,
     expired,
     hides_state,
     is_missing,
@@ -80,7 +81,10 @@ class HuaweiProvider:
         """ShowSecretVersion, after ShowSecretStage where the version is a stage."""
         request = Request(path, version)
         self._check_names(request)
-        found: SecretData = self._in_time(lambda: self._read(request))
+        try:
+            found: SecretData = self._in_time(lambda: self._read(request))
+        except ProviderError as error:
+            raise about(error, request) from None
         return found
 
     def get_many(self, requests: Sequence[Request]) -> list[SecretData | ProviderError]:  # noqa: ARG002
@@ -210,8 +214,7 @@ class HuaweiProvider:
             fault = connection_fault(self._target, error, self._timeout)
             if fault is None:
                 raise not_csms(self._config, request, "an answer that is not understood") from None
-            message = f"{fault.message} ({shown(request)} was not read)"
-            raise ProviderError(fault.code, message, oversized=fault.oversized) from None
+            raise fault from None
 
     @staticmethod
     def _pause(error: RefusedError, tries: int) -> bool:

@@ -73,9 +73,9 @@ def refused(config: HuaweiConfig, error: RefusedError, wanted: Request, state: s
         state: the secret's, as far as it was possible to learn it.
     """
     if is_throttled(error):
-        return throttled(config, error, wanted)
+        return throttled(config, error)
     if error.status >= SERVER_ERROR:
-        text = f"{_service(config)} fails ({error.reference}); {shown(wanted)} was not read"
+        text = f"{_service(config)} fails ({error.reference})"
         return ProviderError(UNAVAILABLE, f"{config.name}: {text}", retry_after=error.retry_after)
     gateway = _gateway(error)
     if not error.code or gateway in _NO_SUCH_API:
@@ -129,9 +129,9 @@ def expired(config: HuaweiConfig, wanted: Request, when: str) -> ProviderError:
     return ProviderError(NOT_FOUND, f"{config.name}: {text}")
 
 
-def throttled(config: HuaweiConfig, error: RefusedError, wanted: Request) -> ProviderError:
+def throttled(config: HuaweiConfig, error: RefusedError) -> ProviderError:
     """Too many requests."""
-    text = f"{_service(config)} limits the rate of requests ({error.reference}); {shown(wanted)} was not read"
+    text = f"{_service(config)} limits the rate of requests ({error.reference})"
     return ProviderError(THROTTLED, f"{config.name}: {text}", retry_after=error.retry_after or RETRY_AFTER)
 
 
@@ -211,6 +211,14 @@ def no_agency(name: str, fault: str) -> ProviderError:
     """There is nobody to ask for keys, or nobody who knows them."""
     text = f"no credentials: the metadata service at 169.254.169.254 {fault}; `auth: {{method: agency}}` works on an"
     return ProviderError(UNAUTHENTICATED, f"{name}: {text} ECS of Huawei Cloud that has an agency")
+
+
+def about(error: ProviderError, wanted: Request) -> ProviderError:
+    """An error that names the secret, in addition to what it says."""
+    if shown(wanted) in error.message:
+        return error
+    message = f"{error.message} ({shown(wanted)} was not read)"
+    return ProviderError(error.code, message, retry_after=error.retry_after, oversized=error.oversized)
 
 
 def shown(wanted: Request) -> str:

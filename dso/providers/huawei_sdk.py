@@ -49,28 +49,31 @@ _STAND_INS: dict[str, dict[str, Any]] = {
     "huaweicloudsdkcore.region.provider": {"RegionProviderChain": _NoRegions},
     "huaweicloudsdkcore.signer.utils": {"new_sm3_hash": _refuse, "SM2SigningKey": _NoKey, "P256SigningKey": _NoKey},
     "huaweicloudsdkcore.utils.xml_utils": {"XmlTransfer": _refuse},
-    # Packages whose own code imports everything inside them.
-    "huaweicloudsdkcsms.v1": {},
-    "huaweicloudsdkcsms.v1.model": {},
 }
+_PACKAGES = ("huaweicloudsdkcsms.v1", "huaweicloudsdkcsms.v1.model")  # their own code imports everything inside them
 
 
-def _stand_in(name: str, members: dict[str, Any]) -> None:
-    """A module in place of the SDK's, unless that is there already."""
-    if name in sys.modules:
-        return
-    module = ModuleType(name)
-    vars(module).update(members)
-    if name.startswith("huaweicloudsdkcsms."):
-        specification = find_spec("huaweicloudsdkcsms")
-        places = specification.submodule_search_locations if specification else None
-        below = name.split(".")[1:]
-        module.__path__ = ["/".join((place, *below)) for place in places or ()]
-    sys.modules[name] = module
+def _stand_in(name: str, members: dict[str, Any], places: list[str] | None = None) -> None:
+    """A module in place of the SDK's, unless that is there already; with `places` a package."""
+    if name not in sys.modules:
+        sys.modules[name] = module = ModuleType(name)
+        vars(module).update(members)
+        if places is not None:
+            module.__path__ = places
+
+
+def _places(package: str) -> list[str]:
+    """Where its modules are."""
+    top, *below = package.split(".")
+    specification = find_spec(top)
+    places = (specification.submodule_search_locations if specification else None) or []
+    return ["/".join((place, *below)) for place in places]
 
 
 for _name, _members in _STAND_INS.items():
     _stand_in(_name, _members)
+for _name in _PACKAGES:
+    _stand_in(_name, {}, _places(_name))
 
 from huaweicloudsdkcore.auth.credentials import BasicCredentials
 from huaweicloudsdkcore.auth.endpoint import get_iam_endpoint_by_id
@@ -92,14 +95,20 @@ from huaweicloudsdkcsms.v1.model.version import Version
 from huaweicloudsdkcsms.v1.model.version_metadata import VersionMetadata
 from huaweicloudsdkcsms.v1.region.csms_region import CsmsRegion
 
+_REQUESTS = (ShowSecretRequest, ShowSecretStageRequest, ShowSecretVersionRequest)
+_ANSWERS = (ShowSecretResponse, ShowSecretStageResponse, ShowSecretVersionResponse)
+_PARTS = (Secret, Stage, Version, VersionMetadata)
+
 # The client finds the classes of answers by name in this package.
-for _model in (
-    *(ShowSecretResponse, ShowSecretStageResponse, ShowSecretVersionResponse),
-    *(Secret, Stage, Version, VersionMetadata),
-):
+for _model in _ANSWERS + _PARTS:
     setattr(sys.modules["huaweicloudsdkcsms.v1.model"], _model.__name__, _model)
 
+LEFT_OUT = tuple(_STAND_INS)  # modules that need not be there
+MODELS = tuple(_model.__module__ for _model in _REQUESTS + _ANSWERS + _PARTS)  # those that have to
+
 __all__ = [
+    "LEFT_OUT",
+    "MODELS",
     "BasicCredentials",
     "Credential",
     "CsmsClient",
