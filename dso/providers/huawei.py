@@ -9,9 +9,9 @@ from __future__ import annotations
 import binascii
 import random
 import re
-import time
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as LateError
+from time import gmtime, sleep, strftime, time
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from dso.protocol.codes import INVALID_REQUEST, NOT_FOUND, PERMISSION_DENIED
@@ -225,7 +225,7 @@ class HuaweiProvider:
         deadline = current()
         if deadline is not None and pause >= deadline.left():
             return False
-        time.sleep(pause)
+        sleep(pause)
         return True
 
     def _secret(self, answer: Any, request: Request) -> SecretData:
@@ -236,8 +236,8 @@ class HuaweiProvider:
         if content is None or not isinstance(metadata.id, str):
             raise not_csms(self._config, request, "an answer without a secret")
         until = _seconds(metadata.expire_time)
-        if until is not None and until <= time.time():
-            raise expired(self._config, request, time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(until)))
+        if until is not None and until <= time():
+            raise expired(self._config, request, strftime("%Y-%m-%d %H:%M UTC", gmtime(until)))
         return SecretData(SecretValue(content), version=metadata.id, created_at=_seconds(metadata.create_time))
 
 

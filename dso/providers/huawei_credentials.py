@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from calendar import timegm
 from concurrent.futures import Future
+from time import localtime, time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dso.protocol.provider import ProviderError
@@ -77,7 +77,7 @@ class Credentials:
 
     def _current(self, refused: BasicCredentials | None) -> BasicCredentials:
         with self._lock:
-            now, made, flight = time.time(), self._made, self._flight
+            now, made, flight = time(), self._made, self._flight
             is_good = made is not None and made.credentials is not refused and made.is_good(now)
             if made is not None and is_good and (flight is not None or not made.is_due(now, self._last_try)):
                 return made.credentials
@@ -141,7 +141,7 @@ class Credentials:
         try:
             found = self._metadata.get_credential()
             # The SDK takes a time in UTC for one of this machine's zone.
-            until = float(timegm(time.localtime(found.expire_at)))
+            until = float(timegm(localtime(found.expire_at)))
             return Keys(found.access + "", found.secret + "", found.security_token + "", until)
         except RefusedError as error:
             raise agency_refused(name, error.status, error.said) from None
@@ -178,7 +178,7 @@ class _Metadata(MetadataAccessor):  # type: ignore[misc]  # its base is untyped
 
     def _may_ask_for_token(self) -> bool:
         last = self._last_call_seconds
-        return not last or time.time() - last > self._DEFAULT_CHECK_TOKEN_DURATION_SECONDS
+        return not last or time() - last > self._DEFAULT_CHECK_TOKEN_DURATION_SECONDS
 
     def _get_token(self) -> Any:
         headers = {self._X_METADATA_TOKEN_TTL_SECONDS: str(self._DEFAULT_TOKEN_TTL_SECONDS)}

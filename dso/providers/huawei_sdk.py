@@ -15,6 +15,8 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, NoReturn
 
+import six  # noqa: F401  # the SDK imports `six.moves` alone, which PyInstaller would put in without it
+
 from dso.version import VERSION
 
 
