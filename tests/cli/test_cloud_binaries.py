@@ -16,6 +16,7 @@ from dso.protocol.provider import SecretData
 from dso.version import VERSION
 from tests.support.archive import Contents, contents_of
 from tests.support.aws import Moto, settings
+from tests.support.huawei import HuaweiCloud
 from tests.support.imports import all_imports
 from tests.support.plugin import HANG, Plugin
 from tests.support.process import PYTHON, ROOT, run
@@ -23,8 +24,9 @@ from tests.support.processes import descendants
 from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
+    from typing import Any
 
 DIRECTORY = os.path.join(ROOT, "dist", "bin")
 MIB = 1024 * 1024
@@ -38,6 +40,12 @@ UNWANTED = {
 }
 PROVIDERS = {"boto", "boto3", "botocore", "s3transfer", "urllib3", "jmespath", "dateutil"}
 HASHICORP = {"hvac", "requests", "certifi", "charset_normalizer"}
+HUAWEI = {"huaweicloudsdkcore", "huaweicloudsdkcsms", "simplejson"}
+# What Huawei Cloud's SDK imports for other services (see dso/providers/huawei_sdk.py).
+NOT_FOR_SECRETS = {
+    *["bson", "pymongo", "gridfs", "dns", "defusedxml", "pyasn1", "requests_toolbelt", "yaml", "configparser"],
+    *["xml", "huaweicloudsdkcsms.v1.csms_async_client", "huaweicloudsdkcsms.v1.model.list_secrets_request"],
+}
 # What boto3 and s3transfer have for other services, and what would start processes.
 UNUSED = {
     *["boto3.crt", "boto3.dynamodb", "boto3.ec2", "boto3.examples", "boto3.s3", "s3transfer.crt"],
@@ -64,14 +72,21 @@ class Binary(NamedTuple):
 
 BINARIES = [
     Binary(
-        "dso-agent", 32_000_000, {*PROVIDERS, *HASHICORP, "multiprocessing", "dso.providers", "dso.cli", "dso.vault"}
+        "dso-agent",
+        32_000_000,
+        {*PROVIDERS, *HASHICORP, *HUAWEI, "multiprocessing", "dso.providers", "dso.cli", "dso.vault"},
     ),
     Binary(
         "dso-provider-vault",
         25_000_000,
-        {*PROVIDERS - {"urllib3"}, "multiprocessing", "aiohttp", "yaml", "dso.agent", "dso.cli"},
+        {*PROVIDERS - {"urllib3"}, *HUAWEI, "multiprocessing", "aiohttp", "yaml", "dso.agent", "dso.cli"},
     ),
-    Binary("dso-provider-aws", 28_000_000, {*UNUSED, *HASHICORP, "aiohttp", "yaml", "dso.agent", "dso.cli"}),
+    Binary("dso-provider-aws", 28_000_000, {*UNUSED, *HASHICORP, *HUAWEI, "aiohttp", "yaml", "dso.agent", "dso.cli"}),
+    Binary(
+        "dso-provider-huawei",
+        25_000_000,
+        {*PROVIDERS - {"urllib3"}, *NOT_FOR_SECRETS, "hvac", "multiprocessing", "asyncio", "dso.agent", "dso.cli"},
+    ),
 ]
 
 
@@ -155,7 +170,7 @@ def test_has_botocores_data_for_reading_secrets_and_none_else() -> None:
 # What they live on
 
 
-@pytest.mark.parametrize("name", ["dso-agent", "dso-provider-vault", "dso-provider-aws"])
+@pytest.mark.parametrize("name", ["dso-agent", "dso-provider-vault", "dso-provider-aws", "dso-provider-huawei"])
 def test_needs_no_python_nor_libraries_beside_glibc(name: str, tmp_path: Path) -> None:
     root = tmp_path / "root"
     bare_machine(root, name)
@@ -166,6 +181,8 @@ def test_needs_no_python_nor_libraries_beside_glibc(name: str, tmp_path: Path) -
         config = {"vault": {"address": "https://127.0.0.1:9", "auth": {"method": "token", "token": "none-such"}}}
         config["aws"] = {"region": "eu-central-1", "access_key_id": "a" * 20, "secret_access_key": "b" * 20}
         config["aws"]["endpoint_url"] = "https://127.0.0.1:9"
+        keys = {"method": "aksk", "access_key": "a" * 20, "secret_key": "b" * 40}
+        config["huawei"] = {"region": "cn-north-4", "auth": keys, "iam_endpoint": "https://127.0.0.1:9"}
         with Plugin([*enter, f"/bin/{name}"]) as plugin:
             plugin.initialize(config[name.rpartition("-")[2]], timeout=2)
             assert plugin.call("check").code == "unavailable"
@@ -192,12 +209,21 @@ def moto() -> Iterator[Moto]:
         yield moto
 
 
+@pytest.fixture(scope="module")
+def huawei() -> Iterator[HuaweiCloud]:
+    with HuaweiCloud() as huawei:
+        huawei.put("prod-db", "former")
+        huawei.put("prod-db", "value")
+        yield huawei
+
+
 class Started(NamedTuple):
-    """The AWS plugin from a place and with a temporary directory of its own, initialized, asked nothing yet."""
+    """A plugin from a place and with a temporary directory of its own, initialized, asked nothing yet."""
 
     plugin: Plugin
     file: Path
     temporary: Path
+    path: str
 
     @property
     def child(self) -> int:
@@ -206,36 +232,48 @@ class Started(NamedTuple):
         return found.pid
 
 
-@pytest.fixture
-def started(moto: Moto, tmp_path: Path) -> Iterator[Started]:
-    file, temporary = tmp_path / "dso-provider-aws", tmp_path / "temporary"
+@pytest.fixture(params=["aws", "huawei"])
+def started(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Started]:
+    file, temporary = tmp_path / f"dso-provider-{request.param}", tmp_path / "temporary"
     shutil.copy(os.path.join(DIRECTORY, file.name), file)
     temporary.mkdir()
+    cloud = request.getfixturevalue("moto" if request.param == "aws" else request.param)
+    path, config, environment = aws_case(cloud) if request.param == "aws" else huawei_case(cloud)
+    with Plugin([str(file)], {"TMPDIR": str(temporary), **environment}) as plugin:
+        plugin.initialize(config)
+        yield Started(plugin, file, temporary, path)
+
+
+def aws_case(moto: Moto) -> tuple[str, Mapping[str, Any], Mapping[str, str]]:
+    """Reading a secret through a role loads models of two services."""
     role = {"role_arn": "arn:aws:iam::123456789012:role/reader", "sts_endpoint_url": moto.endpoint}
-    with Plugin([str(file)], {"TMPDIR": str(temporary)}) as plugin:
-        plugin.initialize(settings(moto, **role))
-        yield Started(plugin, file, temporary)
+    return "prod/db", settings(moto, **role), {}
 
 
-def assert_serves(plugin: Plugin) -> None:
-    """Reading a secret through a role loads models of two services, and modules that were not needed before."""
-    found = plugin.get("prod/db")
+def huawei_case(huawei: HuaweiCloud) -> tuple[str, Mapping[str, Any], Mapping[str, str]]:
+    """The project's id has to be asked for, and TLS to be spoken."""
+    return "prod-db", huawei.settings(project_id=None), huawei.environment()
+
+
+def assert_serves(started: Started) -> None:
+    """Reading a secret takes modules that were not needed before."""
+    found = started.plugin.get(started.path)
     assert isinstance(found, SecretData), found
     assert found.content.reveal() == b"value"
-    assert plugin.call("check").error is None
+    assert started.plugin.call("check").error is None
 
 
 def test_serves_on_when_its_temporary_directory_is_cleared(started: Started) -> None:
     """systemd-tmpfiles removes what nobody has touched in /tmp for ten days."""
     shutil.rmtree(started.temporary)
-    assert_serves(started.plugin)
+    assert_serves(started)
 
 
 def test_serves_on_when_its_file_is_replaced(started: Started) -> None:
     newer = started.file.with_name("newer")
     newer.write_bytes(os.urandom(os.path.getsize(started.file)))
     os.rename(newer, started.file)
-    assert_serves(started.plugin)
+    assert_serves(started)
 
 
 @pytest.mark.parametrize("way", ["shutdown", "end of input", "SIGTERM"])
@@ -280,7 +318,7 @@ def test_a_program_for_credentials_gets_the_machines_own_libraries_and_cannot_re
 
 
 def test_memory_stays_within_its_limit(started: Started) -> None:
-    assert_serves(started.plugin)
+    assert_serves(started)
     assert resident(started.plugin.process.pid) + resident(started.child) <= 90 * MIB
 
 
