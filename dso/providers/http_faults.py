@@ -11,7 +11,7 @@ from urllib3 import exceptions as urllib3_errors
 
 from dso.protocol.codes import INVALID_CONFIG, INVALID_REQUEST, UNAVAILABLE
 from dso.protocol.provider import ProviderError
-from dso.providers.http_session import OversizedError
+from dso.providers.http_session import OversizedError, is_hang_up
 from dso.providers.trust import causes, is_out_of_date, is_untrusted, tls_error
 
 _PROXY_WANTS_LOGIN = "407"
@@ -68,7 +68,9 @@ def _unreachable(target: Target, found: list[BaseException], seconds: float) -> 
         return any(isinstance(one, kinds) for one in found)
 
     fault = None
-    if has(ProxyError, urllib3_errors.ProxyError):
+    if is_hang_up(found[0]):
+        fault = "closed the connection without a whole answer"
+    elif has(ProxyError, urllib3_errors.ProxyError):
         fault = _proxy_fault(found)
     elif has(urllib3_errors.NameResolutionError):
         fault = f"cannot be reached, its name has no address: check {target.setting} and the name server"

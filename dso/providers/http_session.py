@@ -8,6 +8,7 @@ limit for a whole answer.
 from __future__ import annotations
 
 import threading
+from http.client import RemoteDisconnected
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from urllib3.util import Timeout
 from dso.protocol.provider import MAX_MESSAGE_BYTES, ProviderError
 from dso.providers.deadline import Deadline, current
 from dso.providers.proxies import UnsupportedProxyError, proxy_for
-from dso.providers.trust import authorities, signatures, verifying_context
+from dso.providers.trust import authorities, causes, signatures, verifying_context
 from dso.version import VERSION
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class _Adapter(HTTPAdapter):
             if not self._renew(context):
                 raise
         except ConnectionError as error:
-            if not error.args or not isinstance(error.args[0], ProtocolError):
+            if not is_hang_up(error):
                 raise
         return super().send(request, *arguments, **settings)
 
@@ -131,6 +132,14 @@ class _Adapter(HTTPAdapter):
             self.proxy_manager = {}
             self.init_poolmanager(_HOSTS, POOL_SIZE)
             return True
+
+
+def is_hang_up(error: BaseException) -> bool:
+    """Whether the other side closed a connection instead of answering.
+
+    Where a proxy is on the way, urllib3 calls that a fault of the proxy's (`ProxyError`), even of a tunnel that stands.
+    """
+    return any(isinstance(one, RemoteDisconnected | ConnectionResetError | BrokenPipeError) for one in causes(error))
 
 
 def _limited(wanted: Any, deadline: Deadline) -> Timeout:
