@@ -35,6 +35,7 @@ _NO_SUCH_SECRET = {"CSMS.0005", "CSMS.0106"}
 _PENDING_DELETION = {"CSMS.0103", "CSMS.0107"}
 _NOT_ENABLED = {"CSMS.0109"}
 _NOT_DECRYPTED = {"CSMS.0401"}
+_BAD_TOKEN = {"CSMS.0301"}  # with status 400
 _NO_SUCH_API = {"0101"}
 _BAD_CREDENTIALS = {"0301", "0303", "0305", "0307"}
 _NO_PERMISSION = {"0302", "0304", "0306", "0402"}
@@ -54,12 +55,12 @@ def is_missing(error: RefusedError) -> bool:
 
 def is_unauthenticated(error: RefusedError) -> bool:
     """Whether other credentials may be better."""
-    return error.status == _UNAUTHORIZED
+    return error.status == _UNAUTHORIZED or error.code in _BAD_TOKEN
 
 
 def hides_state(error: RefusedError) -> bool:
     """Whether the secret's state may be the reason, and the answer does not say which it is."""
-    explained = is_missing(error) or error.code in _PENDING_DELETION | _NOT_DECRYPTED
+    explained = is_missing(error) or error.code in _PENDING_DELETION | _NOT_DECRYPTED | _BAD_TOKEN
     return error.code.startswith("CSMS.") and error.status < SERVER_ERROR and not explained and not is_throttled(error)
 
 
