@@ -12,6 +12,7 @@ The unmodified SDK reaches them through a CONNECT proxy (`tests.support.connect_
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import threading
 from contextlib import ExitStack, contextmanager
@@ -31,14 +32,14 @@ from tests.support.http_proxy import HttpProxy
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from dso.providers.huawei import HuaweiProvider
-
     from dso.protocol.provider import ProviderError
+    from dso.providers.huawei import HuaweiProvider
     from tests.support.http_proxy import Reply, Seen
 
 REGION, OTHER_REGION = "cn-north-4", "ap-southeast-3"
 PRIVATE = "huawei.example.com"  # endpoints of an installation of one's own: kms.* and iam.*
 CSMS, IAM, METADATA = "csms", "iam", "metadata"
+_LEADS_ELSEWHERE = re.compile(r"HUAWEICLOUD_|SSL_CERT_|REQUESTS_CA_BUNDLE|.*_proxy$", re.IGNORECASE)
 
 
 class HuaweiCloud:
@@ -180,7 +181,7 @@ def provider(
     """The provider in this process, with these variables, as a plugin has it."""
     from dso.providers.huawei import HuaweiProvider
 
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("HUAWEICLOUD_")}
+    kept = {name: value for name, value in os.environ.items() if not _LEADS_ELSEWHERE.match(name)}
     with patch.dict(os.environ, {**kept, **environment}, clear=True):
         opened = HuaweiProvider.open("tested", config, timeout)
         try:
@@ -192,6 +193,12 @@ def provider(
 def read(opened: HuaweiProvider, path: str, version: str | None = None) -> bytes:
     """A secret's content."""
     return opened.get(path, version).content.reveal()
+
+
+def refused(huawei: HuaweiCloud, path: str, *, timeout: float = 20, **more: Any) -> ProviderError:
+    """The error that reading a secret with these settings must end with."""
+    with provider(huawei.settings(**more), huawei.environment(), timeout=timeout) as opened:
+        return fault(lambda: opened.get(path, None))
 
 
 def fault(call: Callable[[], object]) -> ProviderError:
