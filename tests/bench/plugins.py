@@ -42,7 +42,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
         "auth": {"method": "client_secret", "tenant_id": "none", "client_id": "none", "client_secret": "none"},
     },
     "huawei": {
-        "region": "eu-west-101",
+        "region": "cn-north-4",
         "project_id": "none",
         "auth": {"method": "aksk", "access_key": "none", "secret_key": "none"},
     },
