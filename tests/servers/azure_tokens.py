@@ -36,6 +36,7 @@ class Cloud(NamedTuple):
 PUBLIC = Cloud("login.microsoftonline.com", "vault.azure.net", "sts.windows.net")
 CHINA = Cloud("login.chinacloudapi.cn", "vault.azure.cn", "sts.chinacloudapi.cn")
 US_GOVERNMENT = Cloud("login.microsoftonline.us", "vault.usgovcloudapi.net", "sts.windows.net")
+CLOUDS = (PUBLIC, CHINA, US_GOVERNMENT)
 
 
 class TokenError(Exception):

@@ -24,18 +24,18 @@ import pytest
 
 from tests.servers.azure_entra import Entra
 from tests.servers.azure_metadata import APP_SERVICE_PATH, Metadata
-from tests.servers.azure_tokens import PUBLIC
+from tests.servers.azure_tokens import CLOUDS, PUBLIC
 from tests.servers.azure_vault import KeyVault
 from tests.support.certificates import Certificates
 from tests.support.connect_proxy import ConnectProxy
 from tests.support.http_proxy import HttpProxy
+from tests.support.process import environment as process_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from dso.providers.azure import AzureProvider
-
     from dso.protocol.provider import ProviderError
+    from dso.providers.azure import AzureProvider
     from tests.servers.azure_entra import Application
     from tests.servers.azure_tokens import Cloud
     from tests.servers.azure_vault import VaultError
@@ -53,23 +53,27 @@ class AzureCloud:
         client_secret: the application's.
         server: Entra's and the vault's: `seen`, `delay`, `together`.
         proxy: in front of it.
-        ca_cert: the CA that issued their certificate.
+        certificates, ca_cert: the certificate of both, good for any cloud's hosts, and the CA that issued it.
     """
 
-    def __init__(self, *, cloud: Cloud = PUBLIC, proxy: ConnectProxy | None = None) -> None:
-        """`proxy`: one that is there already, for a client that uses other services through it too."""
+    def __init__(self, *, cloud: Cloud = PUBLIC, proxy: ConnectProxy | None = None, vault: str = "") -> None:
+        """`proxy`: one that is there already, for a client that uses other services through it too.
+
+        `vault` is the vault's name, for clients in processes of their own.
+        """
         self._stack = ExitStack()
         directory = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="dso-test-azure-"))
-        certificates = Certificates(f"{directory}/tls", [f"*.{cloud.vault}", cloud.login])
-        self.ca_cert = certificates.path("ca.pem")
+        hosts = [host for each in CLOUDS for host in (each.login, f"*.{each.vault}")]
+        self.certificates = Certificates(f"{directory}/tls", hosts)
+        self.ca_cert = self.certificates.path("ca.pem")
         self.cloud = cloud
         self.entra = Entra(cloud)
         # The SDK remembers the challenges of a vault for as long as a process lives: no two may have the same name.
-        self.vault = KeyVault(f"dso-{secrets.token_hex(6)}", self.entra)
+        self.vault = KeyVault(vault or f"dso-{secrets.token_hex(6)}", self.entra)
         self.application = self.reader()
         self.client_secret = self.add_secret(self.application)
         self.metadata = Metadata(self.entra, secrets.token_hex(16))
-        self.server = HttpProxy("", tls=certificates.public_context())
+        self.server = HttpProxy("", tls=self.certificates.public_context())
         self.server.reply = self.answer
         self.proxy = proxy or ConnectProxy()
         self._own_proxy = proxy is None
@@ -195,11 +199,10 @@ def key_vault_name(path: str) -> str:
 def provider(
     config: Mapping[str, Any], environment: Mapping[str, str], *, timeout: float = 20
 ) -> Iterator[AzureProvider]:
-    """The provider in this process, with these variables, as a plugin has it."""
+    """The provider in this process, with these variables and few others, as a plugin has it."""
     from dso.providers.azure import AzureProvider
 
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AZURE_", "IDENTITY_", "MSI_"))}
-    with patch.dict(os.environ, {**kept, **environment}, clear=True):
+    with patch.dict(os.environ, process_environment("/nonexistent", environment), clear=True):
         opened = AzureProvider.open("tested", config, timeout)
         try:
             yield opened
