@@ -187,10 +187,9 @@ def _forbidden(config: AzureConfig, wanted: Wanted, answer: Refusal) -> Provider
             f"does not let the credentials read {wanted} (ForbiddenByRbac): give them the role Key Vault Secrets User"
         )
         text += " on it or on the vault, and some minutes to take effect"
-    elif "AccessDenied" in answer.codes:
-        text = (
-            f"does not let the credentials read {wanted} (AccessDenied): give them `get` of secrets in an access policy"
-        )
+    elif "ForbiddenByPolicy" in answer.codes or "AccessDenied" in answer.codes:
+        text = f"does not let the credentials read {wanted} ({answer.codes[-1]}): give them `get` of secrets in an"
+        text += " access policy"
     else:
         text = f"does not let the credentials read {wanted} (status 403{_said(answer)})"
     return ProviderError(PERMISSION_DENIED, f"{label} {text}")
