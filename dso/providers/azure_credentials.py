@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from azure import identity
 from azure.core.exceptions import AzureError
 from msal.authority import WELL_KNOWN_AUTHORITY_HOSTS
 
 from dso.protocol.codes import INVALID_CONFIG, UNAUTHENTICATED
 from dso.protocol.provider import ProviderError
 from dso.providers.azure_auth_errors import credential_fault, foreign_tenant
+from dso.providers.azure_identity import identity
 from dso.providers.azure_transport import Attempt, recording
 from dso.providers.deadline import current
 from dso.providers.trust import signatures
