@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
-import threading
 from typing import NamedTuple
 
 from dso.protocol.codes import INVALID_REQUEST, NOT_FOUND
 from dso.protocol.provider import ProviderError
+from dso.providers.renamed import Renamed
 
 LONGEST = 127
-REMEMBERED = 10_000  # paths; beyond, those that were asked for first are forgotten
 _ALLOWED = re.compile(r"[0-9A-Za-z-]+")
 _VERSION = re.compile(r"[0-9A-Fa-f]{32}")
 _log = logging.getLogger("dso.azure")
@@ -41,8 +40,7 @@ class Names:
 
     def __init__(self, provider: str) -> None:
         self._provider = provider
-        self._lock = threading.Lock()
-        self._paths: dict[str, str] = {}  # by name in lower case
+        self._renamed = Renamed(provider, "Key Vault", str.lower)
 
     def wanted(self, path: str, version: str | None) -> Wanted:
         """The secret at a path.
@@ -56,7 +54,8 @@ class Names:
             message = f"{ascii(path)[1:-1]} is no name of a secret in Key Vault: these have letters, digits and hyphens"
             message += f", at most {LONGEST}; _ and single / become hyphens"
             raise ProviderError(INVALID_REQUEST, f"{self._provider}: {message}")
-        self._claim(path, name)
+        if self._renamed.claim(path, name) and name != path:
+            _log.debug("%s: %s is the secret %s in Key Vault, which allows neither _ nor /", self._provider, path, name)
         if version is not None and not _VERSION.fullmatch(version):
             message = (
                 f"{path} has no version {ascii(version[:40])[1:-1]}: those of Key Vault have 32 hexadecimal digits"
@@ -64,17 +63,3 @@ class Names:
             raise ProviderError(NOT_FOUND, f"{self._provider}: {message}")
         shown = path if path == name else f"{path} ({name} in Key Vault)"
         return Wanted(name, version and version.lower(), f"{shown} version {version}" if version else shown)
-
-    def _claim(self, path: str, name: str) -> None:
-        with self._lock:
-            known = self._paths.get(name.lower())
-            if known is None:
-                self._paths[name.lower()] = path
-                if len(self._paths) > REMEMBERED:
-                    del self._paths[next(iter(self._paths))]
-        if known is not None and known.lower() != path.lower():
-            message = f"{path} and {known} would both be the secret {name} of Key Vault: use one of them everywhere"
-            message += f" (if nothing asks for {known} any more, restart the agent)"
-            raise ProviderError(INVALID_REQUEST, f"{self._provider}: {message}")
-        if known is None and name != path:
-            _log.debug("%s: %s is the secret %s in Key Vault, which allows neither _ nor /", self._provider, path, name)

@@ -1,7 +1,7 @@
 """Huawei Cloud's Cloud Secret Management Service (CSMS).
 
-A path is a secret's name. A version is the id of one (`v1`, `v2`, ...), `latest`, or a stage (`SYSCURRENT`,
-`SYSPREVIOUS`, or one of your own); without, it is `latest`.
+A path is a secret's name, in which `/` stands for a hyphen (`huawei_names`). A version is the id of one (`v1`, `v2`,
+...), `latest`, or a stage (`SYSCURRENT`, `SYSPREVIOUS`, or one of your own); without, it is `latest`.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from dso.providers.huawei_errors import (
     is_unauthenticated,
     not_csms,
     refused,
-    shown,
 )
 from dso.providers.huawei_http import RefusedError, Transport, make_client
+from dso.providers.huawei_names import Names, csms_name
 from dso.providers.huawei_sdk import ShowSecretRequest, ShowSecretStageRequest, ShowSecretVersionRequest
 from dso.providers.provider import Request
 from dso.secret import SecretValue
@@ -46,9 +46,7 @@ CONNECTIONS = 64  # requests under way
 TRIES = 4  # of a request that is throttled, or that CSMS fails to answer
 ABSENT = "dso-check-this-secret-does-not-exist"
 LATEST = "latest"
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _VERSION_ID = re.compile(r"v[0-9]{1,63}|latest")
-_STAGE = re.compile(r"[^\x00-\x1f/]{1,64}")
 _FIRST_PAUSE = 0.2  # seconds
 _MILLISECONDS = 1e11  # from here on a time is in milliseconds: the reference says seconds, and shows the other
 
@@ -69,6 +67,7 @@ class HuaweiProvider:
         self._timeout = timeout
         self._session = ProviderSession(config.name, config.ca_cert, timeout)
         self._transport = Transport(self._session, timeout)
+        self._names = Names(config.name)
         self._credentials = Credentials(config, self._transport, self._session, timeout)
         self._requests = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="huawei")
 
@@ -80,7 +79,7 @@ class HuaweiProvider:
     def get(self, path: str, version: str | None) -> SecretData:
         """ShowSecretVersion, after ShowSecretStage where the version is a stage."""
         request = Request(path, version)
-        self._check_names(request)
+        self._names.check(request)
         try:
             found: SecretData = self._in_time(lambda: self._read(request))
         except ProviderError as error:
@@ -121,18 +120,6 @@ class HuaweiProvider:
     def _target(self) -> Target:
         return Target(f"{self._config.name}: CSMS at {self._config.host}", self._config.setting)
 
-    def _check_names(self, request: Request) -> None:
-        """ProviderError if CSMS can have no such secret or version; dots alone would lead to another address."""
-        if not _NAME.fullmatch(request.path) or not request.path.strip("."):
-            fault = "cannot be a secret's name in CSMS, which has letters, digits, `_`, `-` and `.`, 64 at most"
-            other = request.path.replace("/", "-")
-            hint = f"; did you mean {other}?" if other != request.path and _NAME.fullmatch(other) else ""
-            text = f"{shown(Request(request.path))} {fault}{hint}"
-            raise ProviderError(INVALID_REQUEST, f"{self._config.name}: {text}")
-        if request.version is not None and (not _STAGE.fullmatch(request.version) or not request.version.strip(".")):
-            text = f"{shown(request)}: that is neither a version's id, such as v3, nor a stage, such as SYSPREVIOUS"
-            raise ProviderError(INVALID_REQUEST, f"{self._config.name}: {text}")
-
     def _prove(self) -> None:
         self._credentials.get()
         wanted = Request(ABSENT)
@@ -167,11 +154,11 @@ class HuaweiProvider:
         return self._show_version(request, version)
 
     def _show_version(self, request: Request, version: str) -> Any:
-        return self._ask(request, "show_secret_version", ShowSecretVersionRequest(request.path, version))
+        return self._ask(request, "show_secret_version", ShowSecretVersionRequest(csms_name(request.path), version))
 
     def _staged(self, request: Request, stage: str) -> str:
         """The id of the version that is at a stage."""
-        answer = self._ask(request, "show_secret_stage", ShowSecretStageRequest(request.path, stage))
+        answer = self._ask(request, "show_secret_stage", ShowSecretStageRequest(csms_name(request.path), stage))
         version = answer.stage and answer.stage.version_id
         if not isinstance(version, str) or not _VERSION_ID.fullmatch(version):
             raise not_csms(self._config, request, "an answer without a version")
@@ -182,7 +169,7 @@ class HuaweiProvider:
         if not hides_state(error):
             return None
         try:
-            answer = self._ask(request, "show_secret", ShowSecretRequest(request.path))
+            answer = self._ask(request, "show_secret", ShowSecretRequest(csms_name(request.path)))
         except (RefusedError, ProviderError):
             return None
         return str(answer.secret.state) if answer.secret else None

@@ -18,6 +18,7 @@ from dso.protocol.codes import (
     UNAVAILABLE,
 )
 from dso.protocol.provider import ProviderError
+from dso.providers.huawei_names import shown
 
 if TYPE_CHECKING:
     from dso.providers.huawei_config import HuaweiConfig
@@ -200,7 +201,7 @@ def no_project(config: HuaweiConfig, error: Exception) -> ProviderError:
 def agency_refused(name: str, status: int, said: str) -> ProviderError:
     """The metadata service gives no keys."""
     if status >= SERVER_ERROR or status == _TOO_MANY:
-        text = f"the metadata service of this machine fails (status {status}), and so there are no credentials"
+        text = f"the metadata service of this machine, at 169.254.169.254, gives no keys now (status {status})"
         return ProviderError(UNAVAILABLE, f"{name}: {text}")
     if _NO_AGENCY in said:
         text = "this ECS has no agency: give it one that may read the secrets, or use `auth: {method: aksk}`"
@@ -220,12 +221,6 @@ def about(error: ProviderError, wanted: Request) -> ProviderError:
         return error
     message = f"{error.message} ({shown(wanted)} was not read)"
     return ProviderError(error.code, message, retry_after=error.retry_after, oversized=error.oversized)
-
-
-def shown(wanted: Request) -> str:
-    """A secret's name and version for messages; one that is no plain text could mislead a terminal."""
-    version = f" version {ascii(wanted.version)[1:-1]}" if wanted.version else ""
-    return ascii(wanted.path)[1:-1] + version
 
 
 def _service(config: HuaweiConfig) -> str:
