@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import shutil
@@ -11,11 +12,17 @@ import sysconfig
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from dso.protocol.provider import SecretData
 from dso.version import VERSION
 from tests.support.archive import Contents, contents_of
 from tests.support.aws import Moto, settings
+from tests.support.azure import AzureCloud
 from tests.support.huawei import HuaweiCloud
 from tests.support.imports import all_imports
 from tests.support.plugin import HANG, Plugin
@@ -24,7 +31,7 @@ from tests.support.processes import descendants
 from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
     from typing import Any
 
@@ -36,15 +43,21 @@ UNWANTED = {
     *["moto", "flask", "werkzeug", "jinja2", "responses", "docker"],
     *["PyInstaller", "altgraph", "pytest", "_pytest", "hypothesis", "mypy", "ruff", "pexpect", "pip", "setuptools"],
     *["pkg_resources", "unittest", "doctest", "pdb", "pydoc", "tkinter", "sqlite3", "distutils"],
-    *["cryptography", "tests"],
+    "tests",
 }
 PROVIDERS = {"boto", "boto3", "botocore", "s3transfer", "urllib3", "jmespath", "dateutil"}
 HASHICORP = {"hvac", "requests", "certifi", "charset_normalizer"}
+AZURE = {"azure", "msal", "jwt", "isodate", "cryptography"}
 HUAWEI = {"huaweicloudsdkcore", "huaweicloudsdkcsms", "simplejson"}
 # What Huawei Cloud's SDK imports for other services (see dso/providers/huawei_sdk.py).
 NOT_FOR_SECRETS = {
     *["bson", "pymongo", "gridfs", "dns", "defusedxml", "pyasn1", "requests_toolbelt", "yaml", "configparser"],
     *["xml", "huaweicloudsdkcsms.v1.csms_async_client", "huaweicloudsdkcsms.v1.model.list_secrets_request"],
+}
+# What Azure's SDK has to send, to trace, to log in and to keep tokens in other ways.
+NOT_FOR_TOKENS = {
+    *["aiohttp", "yaml", "charset_normalizer", "simplejson", "msal_extensions", "msal.broker", "azure.identity.aio"],
+    *["azure.keyvault.secrets.aio", "azure.core.tracing.opentelemetry", "azure.core.rest._aiohttp"],
 }
 # What boto3 and s3transfer have for other services, and what would start processes.
 UNUSED = {
@@ -74,18 +87,45 @@ BINARIES = [
     Binary(
         "dso-agent",
         32_000_000,
-        {*PROVIDERS, *HASHICORP, *HUAWEI, "multiprocessing", "dso.providers", "dso.cli", "dso.vault"},
+        {*PROVIDERS, *HASHICORP, *AZURE, *HUAWEI, "multiprocessing", "dso.providers", "dso.cli", "dso.vault"},
     ),
     Binary(
         "dso-provider-vault",
         25_000_000,
-        {*PROVIDERS - {"urllib3"}, *HUAWEI, "multiprocessing", "aiohttp", "yaml", "dso.agent", "dso.cli"},
+        {*PROVIDERS - {"urllib3"}, *AZURE, *HUAWEI, "multiprocessing", "aiohttp", "yaml", "dso.agent", "dso.cli"},
     ),
-    Binary("dso-provider-aws", 28_000_000, {*UNUSED, *HASHICORP, *HUAWEI, "aiohttp", "yaml", "dso.agent", "dso.cli"}),
+    Binary(
+        "dso-provider-aws",
+        28_000_000,
+        {*UNUSED, *HASHICORP, *AZURE, *HUAWEI, "aiohttp", "yaml", "dso.agent", "dso.cli"},
+    ),
     Binary(
         "dso-provider-huawei",
         25_000_000,
-        {*PROVIDERS - {"urllib3"}, *NOT_FOR_SECRETS, "hvac", "multiprocessing", "asyncio", "dso.agent", "dso.cli"},
+        {
+            *PROVIDERS - {"urllib3"},
+            *AZURE,
+            *NOT_FOR_SECRETS,
+            "hvac",
+            "multiprocessing",
+            "asyncio",
+            "dso.agent",
+            "dso.cli",
+        },
+    ),
+    Binary(
+        "dso-provider-azure",
+        38_000_000,
+        {
+            *PROVIDERS - {"urllib3"},
+            *HUAWEI,
+            *NOT_FOR_TOKENS,
+            "hvac",
+            "multiprocessing",
+            "asyncio",
+            "dso.agent",
+            "dso.cli",
+        },
     ),
 ]
 
@@ -170,7 +210,9 @@ def test_has_botocores_data_for_reading_secrets_and_none_else() -> None:
 # What they live on
 
 
-@pytest.mark.parametrize("name", ["dso-agent", "dso-provider-vault", "dso-provider-aws", "dso-provider-huawei"])
+@pytest.mark.parametrize(
+    "name", ["dso-agent", "dso-provider-vault", "dso-provider-aws", "dso-provider-azure", "dso-provider-huawei"]
+)
 def test_needs_no_python_nor_libraries_beside_glibc(name: str, tmp_path: Path) -> None:
     root = tmp_path / "root"
     bare_machine(root, name)
@@ -181,6 +223,8 @@ def test_needs_no_python_nor_libraries_beside_glibc(name: str, tmp_path: Path) -
         config = {"vault": {"address": "https://127.0.0.1:9", "auth": {"method": "token", "token": "none-such"}}}
         config["aws"] = {"region": "eu-central-1", "access_key_id": "a" * 20, "secret_access_key": "b" * 20}
         config["aws"]["endpoint_url"] = "https://127.0.0.1:9"
+        certificate = {"method": "client_certificate", "tenant_id": "a", "client_id": "b", "certificate_path": "/c.pem"}
+        config["azure"] = {"vault_url": "https://127.0.0.1:9", "auth": certificate}
         keys = {"method": "aksk", "access_key": "a" * 20, "secret_key": "b" * 40}
         config["huawei"] = {"region": "cn-north-4", "auth": keys, "iam_endpoint": "https://127.0.0.1:9"}
         with Plugin([*enter, f"/bin/{name}"]) as plugin:
@@ -200,6 +244,7 @@ def bare_machine(root: Path, name: str) -> None:
     for directory in ("bin", "dev", "proc", "tmp"):
         (root / directory).mkdir()
     shutil.copy(os.path.join(DIRECTORY, name), root / "bin" / name)
+    (root / "c.pem").write_bytes(identity()[1])
 
 
 @pytest.fixture(scope="module")
@@ -207,6 +252,24 @@ def moto() -> Iterator[Moto]:
     with Moto() as moto:
         moto.put("prod/db", "value")
         yield moto
+
+
+@pytest.fixture(scope="module")
+def azure() -> Iterator[AzureCloud]:
+    with AzureCloud() as azure:
+        azure.put("prod-db", "value")
+        yield azure
+
+
+def identity() -> tuple[x509.Certificate, bytes]:
+    """A certificate to log in with, and the file of it and its key."""
+    key = rsa.generate_private_key(65537, 2048)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "dso tests")])
+    now, day = dt.datetime.now(dt.UTC), dt.timedelta(days=1)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    certificate = builder.not_valid_before(now - day).not_valid_after(now + day).sign(key, hashes.SHA256())
+    plain = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return certificate, plain + certificate.public_bytes(Encoding.PEM)
 
 
 @pytest.fixture(scope="module")
@@ -232,25 +295,43 @@ class Started(NamedTuple):
         return found.pid
 
 
-@pytest.fixture(params=["aws", "huawei"])
+Case = tuple[str, "Mapping[str, Any]", "Mapping[str, str]"]  # a secret's path, settings, variables
+
+
+@pytest.fixture(params=["aws", "azure", "huawei"])
 def started(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Started]:
     file, temporary = tmp_path / f"dso-provider-{request.param}", tmp_path / "temporary"
     shutil.copy(os.path.join(DIRECTORY, file.name), file)
     temporary.mkdir()
+    cases: Mapping[str, Callable[..., Case]] = {"aws": aws_case, "azure": azure_case, "huawei": huawei_case}
     cloud = request.getfixturevalue("moto" if request.param == "aws" else request.param)
-    path, config, environment = aws_case(cloud) if request.param == "aws" else huawei_case(cloud)
+    path, config, environment = cases[request.param](cloud, tmp_path)
     with Plugin([str(file)], {"TMPDIR": str(temporary), **environment}) as plugin:
         plugin.initialize(config)
         yield Started(plugin, file, temporary, path)
 
 
-def aws_case(moto: Moto) -> tuple[str, Mapping[str, Any], Mapping[str, str]]:
+def aws_case(moto: Moto, _directory: Path) -> Case:
     """Reading a secret through a role loads models of two services."""
     role = {"role_arn": "arn:aws:iam::123456789012:role/reader", "sts_endpoint_url": moto.endpoint}
     return "prod/db", settings(moto, **role), {}
 
 
-def huawei_case(huawei: HuaweiCloud) -> tuple[str, Mapping[str, Any], Mapping[str, str]]:
+def azure_case(azure: AzureCloud, directory: Path) -> Case:
+    """The first login reads the certificate, with a library that was not needed before."""
+    application = azure.reader()
+    certificate, content = identity()
+    application.certificates.append(certificate)
+    (directory / "identity.pem").write_bytes(content)
+    environment = {
+        "AZURE_TENANT_ID": azure.entra.tenant,
+        "AZURE_CLIENT_ID": application.client_id,
+        "AZURE_CLIENT_CERTIFICATE_PATH": str(directory / "identity.pem"),
+    }
+    return "prod/db", azure.settings(auth={"method": "default"}), {**azure.environment(), **environment}
+
+
+def huawei_case(huawei: HuaweiCloud, _directory: Path) -> Case:
     """The project's id has to be asked for, and TLS to be spoken."""
     return "prod-db", huawei.settings(project_id=None), huawei.environment()
 
