@@ -43,6 +43,6 @@ class Renamed:
             message = (
                 f"{path} and {known} would both be the secret {name} of {self._service}: use one of them everywhere"
             )
-            message += f" (if nothing asks for {known} any more, restart the agent)"
+            message += f" everywhere (if nothing asks for {known} any more, restart the agent)"
             raise ProviderError(INVALID_REQUEST, f"{self._provider}: {message}")
         return known is None
