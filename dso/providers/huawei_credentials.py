@@ -96,7 +96,7 @@ class Credentials:
         except ProviderError as error:
             if made is None or not is_good:
                 raise
-            _log.warning("%s: keys of the agency are not renewed yet: %s", self._config.name, error.message)
+            _log.warning("%s; the former keys serve until they expire", error.message)
             return made.credentials
 
     def _make(self, flight: Future[_Made]) -> None:
