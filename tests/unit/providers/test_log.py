@@ -32,6 +32,7 @@ def log() -> Iterator[tuple[Redacting, io.StringIO]]:
     root = logging.getLogger()
     before = root.handlers[:], root.level, logging.raiseExceptions
     stream = io.StringIO()
+    logging.getLogger("urllib3").setLevel(logging.NOTSET)  # the Azure provider silences it for its own process
     yield start_log(stream), stream
     root.handlers[:], level, logging.raiseExceptions = before
     root.setLevel(level)
