@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 import threading
 import time
@@ -139,6 +140,46 @@ def test_names_of_other_case_are_other_secrets(huawei: HuaweiCloud, opened: Huaw
     huawei.put(name.upper(), "upper")
     assert read(opened, name) == b"lower"
     assert read(opened, name.upper()) == b"upper"
+
+
+def test_slash_stands_for_a_hyphen_and_is_named_with_what_it_is_in_csms(
+    huawei: HuaweiCloud, opened: HuaweiProvider, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    huawei.csms.put(f"prod-{name}-db", "value")
+    with caplog.at_level(logging.DEBUG, "dso"):
+        for _ in range(2):
+            assert read(opened, f"prod/{name}/db") == b"value"
+    translated = [record.getMessage() for record in caplog.records if f"prod-{name}-db" in record.getMessage()]
+    assert len(translated) == 1, "said once"
+    assert f"prod/{name}/db" in translated[0]
+    message = fault(lambda: opened.get(f"{name}/absent", None)).message
+    assert f"{name}/absent" in message
+    assert f"{name}-absent" in message
+
+
+def test_two_paths_of_one_name_are_refused_by_both_names(
+    huawei: HuaweiCloud, opened: HuaweiProvider, name: str
+) -> None:
+    huawei.put(f"{name}/db", "value")
+    assert read(opened, f"{name}/db") == b"value"
+    huawei.clear()
+    error = fault(lambda: opened.get(f"{name}-db", None))
+    assert error.code == INVALID_REQUEST
+    assert f"{name}/db" in error.message
+    assert f"{name}-db" in error.message
+    assert huawei.requests() == []
+    assert read(opened, f"{name}/db") == b"value"
+
+
+def test_many_paths_are_remembered_within_bounds(
+    huawei: HuaweiCloud, opened: HuaweiProvider, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dso.providers.renamed.REMEMBERED", 3)
+    for number in range(5):
+        huawei.put(f"{name}/{number}", "value")
+        read(opened, f"{name}/{number}")
+    assert read(opened, f"{name}-0") == b"value", "the oldest was forgotten"
+    assert fault(lambda: opened.get(f"{name}-4", None)).code == INVALID_REQUEST
 
 
 # Contents
