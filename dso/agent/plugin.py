@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from dso.config.model import ProviderConfig
 
 _LOG = logging.getLogger("dso.agent.plugin")
+_DEBUG_LINE = "DEBUG "  # how a plugin begins a line of its log that is for `log_level: debug` only
 _LOOK_AGAIN = frozenset({PLUGIN_MISSING, PLUGIN_UNTRUSTED})  # a look at a file costs nothing: each request may take one
 _WORTH_WAITING = TRANSIENT - _LOOK_AGAIN  # what the next start may mend by itself
 
@@ -353,7 +354,7 @@ class Plugin:
         return ProviderError(error.code, error.message, retry_after=wait)
 
     def _log_line(self, line: str) -> None:
-        _LOG.info("%s: %s", self.config.name, line)
+        _LOG.log(logging.DEBUG if line.startswith(_DEBUG_LINE) else logging.INFO, "%s: %s", self.config.name, line)
 
 
 class _Strikes:

@@ -46,12 +46,15 @@ class Redacting(logging.Formatter):
 
 
 def start_log(stream: TextIO) -> Redacting:
-    """Send this process's log to a stream: our own from INFO, that of libraries from WARNING on."""
+    """Send this process's log to a stream: all of our own, that of libraries from WARNING on.
+
+    The agent leaves out what is below its `log_level`.
+    """
     formatter = Redacting()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    logging.getLogger("dso").setLevel(logging.INFO)
+    logging.getLogger("dso").setLevel(logging.DEBUG)
     logging.raiseExceptions = False  # a line that cannot be written is no reason to print its arguments
     logging.captureWarnings(capture=True)
     return formatter

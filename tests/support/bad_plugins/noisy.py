@@ -18,6 +18,7 @@ def initialize(request):
     settings.update(request["params"]["config"])
     shout(f"the token is {settings['auth']['token']}\n".encode())
     shout(b"\x1b[31mred\x1b[0m and \xff\n")
+    shout(b"DEBUG noisy: a detail\nDEBUGGING\n")
     answer(request, told())
 
 

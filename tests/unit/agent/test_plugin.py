@@ -393,6 +393,15 @@ async def test_torrent_on_standard_error_is_bounded_and_without_credentials(
     assert "hunter2" not in caplog.text
 
 
+@in_loop
+async def test_lines_for_debugging_are_logged_as_such(plugins: PluginDir, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, logger="dso.agent.plugin")
+    async with running(plugins, plugins.config("noisy", auth={"method": "token", "token": "hunter2hunter2"})) as agent:
+        assert await agent.value("noisy", "x") == b"value of x"
+    levels = {record.getMessage(): record.levelname for record in caplog.records if "DEBUG" in record.getMessage()}
+    assert levels == {"noisy: DEBUG noisy: a detail": "DEBUG", "noisy: DEBUGGING": "INFO"}
+
+
 @pytest.mark.parametrize("stream", ["stdin", "stdout"])
 @in_loop
 async def test_plugin_that_closes_a_pipe_is_replaced(plugins: PluginDir, stream: str) -> None:
