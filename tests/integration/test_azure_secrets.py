@@ -276,8 +276,23 @@ def test_empty_value_is_a_value(azure: AzureCloud, opened: AzureProvider, name: 
     assert read(opened, name) == b""
 
 
+@pytest.mark.parametrize("variant", ["source", "frozen"])
+def test_plugin_writes_the_translation_into_its_log(azure: AzureCloud, name: str, variant: str):
+    """As a line for `log_level: debug`, by which the agent knows it."""
+    azure.put(f"{name}-user-name", "value-that-is-secret")
+    with Plugin(plugin_argv("dso-provider-azure", variant), azure.environment()) as plugin:
+        plugin.initialize(azure.settings())
+        for _ in range(2):
+            assert isinstance(plugin.get(f"{name}/user_name"), SecretData)
+        lines = [line for line in plugin.stderr.decode().splitlines() if name in line]
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("DEBUG dso.azure: tested: ")
+    assert f"{name}/user_name" in lines[0]
+    assert f"{name}-user-name" in lines[0]
+
+
 def test_frozen_plugin_reads_the_largest_value_and_a_translated_name(azure: AzureCloud, name: str):
-    azure.put(f"{name}-user-name", json.dumps({"user": "ü" * 5000}))
+    azure.put(f"{name}-user-name", json.dumps({"user": "ü" * 5000}, ensure_ascii=False))
     azure.put(f"{name}-large", "x" * LARGEST)
     azure.put(f"{name}-off", "value-that-is-secret", enabled=False)
     with Plugin(plugin_argv("dso-provider-azure", "frozen"), azure.environment()) as plugin:
@@ -285,7 +300,7 @@ def test_frozen_plugin_reads_the_largest_value_and_a_translated_name(azure: Azur
         found = [plugin.get(f"{name}/{end}") for end in ("user_name", "large")]
         assert all(isinstance(one, SecretData) for one in found), found
         contents = [one.content.reveal() for one in found if isinstance(one, SecretData)]
-        assert contents == [json.dumps({"user": "ü" * 5000}).encode(), b"x" * LARGEST]
+        assert contents == [json.dumps({"user": "ü" * 5000}, ensure_ascii=False).encode(), b"x" * LARGEST]
         off = plugin.get(f"{name}/off")
         assert isinstance(off, ProviderError)
         assert "is disabled" in off.message
