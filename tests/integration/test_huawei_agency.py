@@ -47,7 +47,7 @@ class Ecs:
         """A plugin that runs there, initialized; `more` are its settings."""
         argv = self._network.inside(plugin_argv("dso-provider-huawei", variant))
         plugin = Plugin(argv, {**self.huawei.environment(), **(environment or {})})
-        plugin.initialize(agency(self.huawei, **more))
+        plugin.initialize(agency(self.huawei, **more), timeout=30)
         return plugin
 
     def asked(self) -> list[str]:

@@ -127,7 +127,7 @@ def test_clock_that_is_wrong_is_named_as_the_reason(huawei: HuaweiCloud, name: s
         assert "clock" in error.message
 
 
-def test_keys_that_are_taken_away_and_given_again(huawei: HuaweiCloud, name: str) -> None:
+def test_keys_that_expire_while_they_are_used_are_refused(huawei: HuaweiCloud, name: str) -> None:
     keys = huawei.iam.temporary(*READ)
     with provider(huawei.settings(keys), huawei.environment()) as found:
         assert read(found, name) == b"value"
@@ -147,7 +147,7 @@ def test_nothing_of_the_environment_or_of_files_takes_part(huawei: HuaweiCloud, 
     }
     argv = plugin_argv("dso-provider-huawei", "source")
     with Plugin(argv, {**huawei.environment(), **variables}) as plugin:
-        plugin.initialize(config(huawei, huawei.keys))
+        plugin.initialize(config(huawei, huawei.keys), timeout=30)
         assert isinstance(plugin.get(name), SecretData)
     assert list(tmp_path.iterdir()) == [], "the SDK writes its own id to ~/.huaweicloud"
 
@@ -288,7 +288,7 @@ def test_frozen_plugin_signs_with_temporary_keys_for_the_project_it_was_told_by_
 ) -> None:
     keys = huawei.iam.temporary(*READ, LIST_PROJECTS)
     with Plugin(plugin_argv("dso-provider-huawei", variant), huawei.environment()) as plugin:
-        plugin.initialize(config(huawei, keys))
+        plugin.initialize(config(huawei, keys), timeout=30)
         found = plugin.get(name)
         assert isinstance(found, SecretData), found
         assert plugin.call("check").error is None

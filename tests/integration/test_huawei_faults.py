@@ -114,7 +114,7 @@ def test_each_documented_code_has_its_meaning(
 ) -> None:
     canary = f"CANARY{secrets.token_hex(8)}"
     huawei.fail(CloudError(status, code, f"prose that may quote anything: {canary} {huawei.keys.secret}"))
-    error = refused(huawei, name, timeout=3)
+    error = refused(huawei, name)
     assert error.code == expected, error.message
     assert code in error.message or expected == NOT_FOUND
     assert name in error.message or expected in (UNAUTHENTICATED, INVALID_CONFIG)
@@ -174,7 +174,7 @@ def test_throttle_without_a_time_is_told_with_one_and_not_made_worse(huawei: Hua
 @pytest.mark.parametrize("value", ["soon", "-1", "Wed, 21 Oct 2015 07:28:00 GMT", "1e9", "9" * 400])
 def test_patience_that_is_no_number_of_seconds_does_no_harm(huawei: HuaweiCloud, name: str, value: str) -> None:
     huawei.fail(throttled(Retry_After=value))
-    error = refused(huawei, name, timeout=3)
+    error = refused(huawei, name)
     assert error.code == THROTTLED
     assert error.retry_after
     assert 0 < error.retry_after < 10**6
@@ -241,7 +241,7 @@ def test_no_value_and_no_credential_shows_in_any_of_it(huawei: HuaweiCloud, vari
         if trouble.reply:
             huawei.fail(trouble.reply)
         with Plugin(plugin_argv("dso-provider-huawei", variant), huawei.environment()) as plugin:
-            plugin.initialize(trouble.settings, name="huawei-main", timeout=5)
+            plugin.initialize(trouble.settings, name="huawei-main", timeout=30)
             found = plugin.get(name)
             checked = plugin.call("check")
             plugin.call("shutdown")
@@ -260,7 +260,7 @@ def test_no_value_and_no_credential_shows_in_any_of_it(huawei: HuaweiCloud, vari
 
 def test_frozen_plugin_recovers_from_everything(huawei: HuaweiCloud, name: str, variant: str) -> None:
     with Plugin(plugin_argv("dso-provider-huawei", variant), huawei.environment()) as plugin:
-        plugin.initialize(huawei.settings(), timeout=5)
+        plugin.initialize(huawei.settings(), timeout=30)
         for reply in (Reply(500, b"x"), Reply(None), Reply(200, b"{"), throttled(Retry_After="99").reply()):
             huawei.fail(reply)
             assert isinstance(plugin.get(name), ProviderError)

@@ -327,7 +327,7 @@ def test_frozen_plugin_reads_versions_stages_and_bytes(huawei: HuaweiCloud, name
     huawei.put(name, "wört ☃")
     huawei.put(name, b"\x00\xff", "blue")
     with Plugin(plugin_argv("dso-provider-huawei", variant), huawei.environment()) as plugin:
-        plugin.initialize(huawei.settings())
+        plugin.initialize(huawei.settings(), timeout=30)
         found = {version: plugin.get(name, version) for version in (None, "v1", "blue", "SYSPREVIOUS", "absent")}
         contents = {
             version: each.code if isinstance(each, ProviderError) else each.content.reveal()
