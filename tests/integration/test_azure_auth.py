@@ -185,6 +185,30 @@ def test_client_certificate(azure: AzureCloud, certified: Application, identity:
     assert PASSWORD.encode() not in login.body
 
 
+def test_frozen_plugin_logs_in_by_certificate_and_by_federated_token(
+    azure: AzureCloud,
+    certified: Application,
+    identity: Identity,
+    workload: Application,
+    federation: Federation,
+    tmp_path: Path,
+):
+    """What these need of cryptography is in the program."""
+    (tmp_path / "pem").write_bytes(identity.pem(PASSWORD))
+    (tmp_path / "pfx").write_bytes(identity.pkcs12(PASSWORD))
+    (tmp_path / "token").write_text(federation.token())
+    parameters = {"tenant_id": azure.entra.tenant, "client_id": workload.client_id}
+    for config in (
+        certificate_auth(azure, certified, tmp_path / "pem", PASSWORD),
+        certificate_auth(azure, certified, tmp_path / "pfx", PASSWORD),
+        with_auth(azure, "workload_identity", **parameters, token_file=str(tmp_path / "token")),
+    ):
+        with Plugin(plugin_argv("dso-provider-azure", "frozen"), azure.environment()) as plugin:
+            plugin.initialize(config)
+            found = plugin.get(NAME)
+            assert isinstance(found, SecretData), found
+
+
 def test_certificate_that_the_application_does_not_have_is_refused(azure: AzureCloud, tmp_path: Path):
     application = azure.reader()
     application.certificates.append(Identity.new().certificate)
