@@ -90,9 +90,8 @@ class Credentials:
         try:
             return flight.result((current() or Deadline(self._timeout)).left()).credentials
         except TimeoutError:
-            raise late_fault(
-                Target(f"{self._config.name}: IAM at {self._config.iam_host}", ""), self._timeout
-            ) from None
+            where = f"IAM at {self._config.iam_host}" if self._config.keys else "the metadata service of this machine"
+            raise late_fault(Target(f"{self._config.name}: {where}", ""), self._timeout) from None
         except ProviderError as error:
             if made is None or not is_good:
                 raise

@@ -14,7 +14,7 @@ from dso.config.provider_schema import COMMON, TYPES
 from dso.config.schema import ACCESS, AGENT, FILE, INJECT, SECRET, TARGETS
 from dso.config.sections import AgentsOwn, Section, Variants
 from dso.errors import ConfigError
-from dso.providers import aws_session, hashicorp_config
+from dso.providers import aws_session, hashicorp_config, huawei_config
 from tests.support.process import ROOT
 
 if TYPE_CHECKING:
@@ -175,6 +175,7 @@ GOOD = {
     "huawei": [
         "region: ap-southeast-3, auth: {method: agency}, endpoint: https://csms.example.com, project_id: p",
         "region: ap-southeast-3, auth: {method: aksk, access_key: a, secret_key: b, security_token: c}",
+        "region: x-9, auth: {method: agency}, endpoint: https://kms.example.com:8443, iam_endpoint: https://i.example.com/",
     ],
 }
 
@@ -187,3 +188,5 @@ def test_good_settings_reach_the_provider(type_: str, text: str) -> None:
         assert hashicorp_config.HashicorpConfig.read("p", settings)
     elif type_ == "aws":
         assert aws_session.read_settings("p", settings)
+    elif type_ == "huawei":
+        assert huawei_config.HuaweiConfig.read("p", settings)

@@ -63,6 +63,7 @@ def told(status: int, code: str = "", said: str = "", state: str | None = None) 
         (403, "CSMS.0302", codes.PERMISSION_DENIED),
         (403, "CSMS.9999", codes.PERMISSION_DENIED),
         (400, "CSMS.0401", codes.PERMISSION_DENIED),
+        (400, "CSMS.0301", codes.UNAUTHENTICATED),
         (400, "CSMS.9999", codes.INVALID_REQUEST),
         (500, "CSMS.0001", codes.UNAVAILABLE),
         (401, "APIGW.0301", codes.UNAUTHENTICATED),
