@@ -1,7 +1,7 @@
 """The part of Huawei Cloud's SDK that reading secrets takes; nothing else of DSO's imports the SDK.
 
 The SDK imports at its top whatever any of its services may need: BSON (all of pymongo's), XML, uploads, Chinese
-signature algorithms, YAML, all 118 models of CSMS. One of its modules writes a random id to `~/.huaweicloud` when it is
+signature algorithms, YAML, all 131 models of CSMS. One of its modules writes a random id to `~/.huaweicloud` when it is
 imported, and sends it with every request; others look for credentials and regions in the environment and in files
 there. Stand-ins take the place of those, so that none of it happens, and that a plugin starts in half the time.
 What is left is the SDK's own code, unmodified.
