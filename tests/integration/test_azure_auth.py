@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import base64
-import datetime as dt
-import time
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import pkcs12
-from cryptography.x509.oid import NameOID
 
 from dso.protocol.codes import INVALID_CONFIG, UNAUTHENTICATED, UNAVAILABLE
 from dso.protocol.provider import ProviderError, SecretData
 from tests.servers.azure_entra import Federation
-from tests.servers.azure_tokens import CHINA, US_GOVERNMENT, Cloud, Jwt, SigningKey
-from tests.support.azure import LOGIN, METADATA, AzureCloud, fault, provider, read
-from tests.support.clock import ShiftedClock
-from tests.support.http_proxy import Reply
+from tests.servers.azure_tokens import CHINA, US_GOVERNMENT, Cloud, SigningKey
+from tests.support.azure import AzureCloud, fault, provider, read
+from tests.support.azure_identity import (
+    PASSWORD,
+    SUBJECT,
+    Identity,
+    certificate_auth,
+    kubernetes,
+    self_signed,
+    with_auth,
+)
 from tests.support.plugin import Plugin, plugin_argv
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from tests.servers.azure_entra import Application
 
 NAME = "auth-secret"
-SUBJECT = "system:serviceaccount:shop:dso"
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +69,6 @@ def assert_refused(
             assert error.code == UNAUTHENTICATED, error.message
             assert [word for word in words if word not in error.message] == [], error.message
     return error
-
-
-def with_auth(azure: AzureCloud, method: str, **parameters: Any) -> dict[str, Any]:
-    return azure.settings(auth={"method": method, **parameters})
 
 
 # client_secret
@@ -116,37 +112,6 @@ def test_tenant_may_be_given_as_one_of_its_domains(azure: AzureCloud):
 # client_certificate
 
 
-class Identity(NamedTuple):
-    """A certificate that an application logs in with, and its key."""
-
-    certificate: x509.Certificate
-    key: rsa.RSAPrivateKey
-
-    @classmethod
-    def new(cls) -> Identity:
-        key = rsa.generate_private_key(65537, 2048)
-        return cls(self_signed(key), key)
-
-    def pem(self, password: str = "") -> bytes:
-        how: serialization.KeySerializationEncryption = serialization.NoEncryption()
-        if password:
-            how = serialization.BestAvailableEncryption(password.encode())
-        key = self.key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, how)
-        return key + self.certificate.public_bytes(serialization.Encoding.PEM)
-
-    def pkcs12(self, password: str) -> bytes:
-        how = serialization.BestAvailableEncryption(password.encode())
-        return pkcs12.serialize_key_and_certificates(b"dso", self.key, self.certificate, None, how)
-
-
-def self_signed(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> x509.Certificate:
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "dso tests")])
-    now = dt.datetime.now(dt.UTC)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-    day = dt.timedelta(days=1)
-    return builder.not_valid_before(now - day).not_valid_after(now + day).sign(key, hashes.SHA256())
-
-
 @pytest.fixture(scope="module")
 def identity() -> Identity:
     return Identity.new()
@@ -158,15 +123,6 @@ def certified(azure: AzureCloud, identity: Identity) -> Application:
     found = azure.reader()
     found.certificates.append(identity.certificate)
     return found
-
-
-def certificate_auth(azure: AzureCloud, application: Application, path: Path, password: str = "") -> dict[str, Any]:
-    parameters = {"tenant_id": azure.entra.tenant, "client_id": application.client_id, "certificate_path": str(path)}
-    more = {"certificate_password": password} if password else {}
-    return with_auth(azure, "client_certificate", **parameters, **more)
-
-
-PASSWORD = "p ässwörd-4b7f"
 
 
 @pytest.mark.parametrize("form", ["pem", "pem with password", "pkcs12", "pkcs12 with password"])
@@ -283,16 +239,6 @@ def workload(azure: AzureCloud, federation: Federation) -> Application:
     found = azure.reader()
     found.federations.append(federation)
     return found
-
-
-def kubernetes(azure: AzureCloud, workload: Application, token_file: Path) -> dict[str, str]:
-    """The variables that Kubernetes sets."""
-    return {
-        "AZURE_TENANT_ID": azure.entra.tenant,
-        "AZURE_CLIENT_ID": workload.client_id,
-        "AZURE_FEDERATED_TOKEN_FILE": str(token_file),
-        "AZURE_AUTHORITY_HOST": "https://login.microsoftonline.com/",
-    }
 
 
 def test_workload_identity(azure: AzureCloud, workload: Application, federation: Federation, tmp_path: Path):
@@ -465,171 +411,3 @@ def test_frozen_plugin_in_a_sovereign_cloud():
             found = plugin.get(NAME)
             assert isinstance(found, SecretData), found
         assert set(azure.proxy.hosts()) == {CHINA.login, azure.vault.url.removeprefix("https://")}
-
-
-# The token
-
-
-@pytest.mark.parametrize("variant", ["source", "frozen"])
-def test_fifty_requests_need_one_challenge_and_one_token(azure: AzureCloud, variant: str):
-    with Plugin(plugin_argv("dso-provider-azure", variant), azure.environment()) as plugin:
-        plugin.initialize(azure.settings(), timeout=20)
-        for _ in range(50):
-            assert isinstance(plugin.get(NAME), SecretData)
-        assert len(azure.reads()) == 50
-        assert len(azure.requests("vault ")) - len(azure.reads()) == 1
-        assert azure.logins() == 1
-        together = [plugin.send("get", {"path": NAME}) for _ in range(50)]
-        assert all(isinstance(plugin.secret(number), SecretData) for number in together)
-        assert len(azure.requests("vault ")) == 101
-        assert azure.logins() == 1
-
-
-@pytest.mark.parametrize("variant", ["source", "frozen"])
-def test_fifty_first_requests_at_the_same_time_share_one_token(azure: AzureCloud, variant: str):
-    with Plugin(plugin_argv("dso-provider-azure", variant), azure.environment()) as plugin:
-        plugin.initialize(azure.settings(), timeout=20)
-        together = [plugin.send("get", {"path": NAME}) for _ in range(50)]
-        assert all(isinstance(plugin.secret(number), SecretData) for number in together)
-    assert azure.logins() == 1
-    assert len(azure.reads()) == 50
-
-
-def test_fifty_requests_share_a_login_that_fails(azure: AzureCloud):
-    config = azure.settings(auth={**azure.settings()["auth"], "client_secret": "Q~wrong"})
-    azure.server.delay = 0.3
-    try:
-        with provider(config, azure.environment()) as opened, ThreadPoolExecutor(50) as threads:
-            errors = list(threads.map(lambda _number: fault(lambda: opened.get(NAME, None)), range(50)))
-    finally:
-        azure.server.delay = 0
-    assert {error.code for error in errors} == {UNAUTHENTICATED}
-    assert azure.logins() < 5
-
-
-def test_token_is_replaced_before_it_ends(azure: AzureCloud):
-    azure.entra.lifetime = 200  # seconds: less than what a token has to last for a request
-    with provider(azure.settings(), azure.environment()) as opened:
-        for _ in range(3):
-            assert read(opened, NAME) == b"x"
-    assert azure.logins() == 3
-
-
-def test_token_that_is_good_is_used_while_no_other_is_to_be_had(azure: AzureCloud):
-    azure.entra.lifetime = 200
-    with provider(azure.settings(), azure.environment()) as opened:
-        assert read(opened, NAME) == b"x"
-        azure.fail(Reply(503, b""), at=LOGIN)
-        assert read(opened, NAME) == b"x"
-
-
-@pytest.mark.parametrize("variant", ["source", "frozen"])
-def test_token_that_has_ended_is_replaced(azure: AzureCloud, tmp_path: Path, variant: str):
-    """The plugin's clock jumps beyond the token's end, as it does when a machine wakes up."""
-    clock = ShiftedClock(tmp_path)
-    with Plugin(plugin_argv("dso-provider-azure", variant), {**azure.environment(), **clock.env}) as plugin:
-        plugin.initialize(azure.settings(), timeout=20)
-        for logins in (1, 2):
-            for _ in range(2):
-                found = plugin.get(NAME)
-                assert isinstance(found, SecretData), found
-            assert azure.logins() == logins
-            clock.jump(wall=4000)
-
-
-def test_token_that_the_vault_does_not_accept_any_more_is_replaced_within_the_request(azure: AzureCloud):
-    with provider(azure.settings(), azure.environment()) as opened:
-        assert read(opened, NAME) == b"x"
-        azure.vault.revoke_tokens()
-        assert read(opened, NAME) == b"x"
-    assert azure.logins() == 2
-
-
-def test_fifty_whose_token_is_not_accepted_any_more_share_a_new_one(azure: AzureCloud):
-    with provider(azure.settings(), azure.environment()) as opened, ThreadPoolExecutor(50) as threads:
-        assert read(opened, NAME) == b"x"
-        azure.vault.revoke_tokens()
-        azure.clear()
-        assert list(threads.map(lambda _number: read(opened, NAME), range(50))) == [b"x"] * 50
-    assert azure.logins() == 1
-
-
-def test_vault_that_accepts_no_token_is_asked_a_few_times_only(azure: AzureCloud):
-    unauthorized = Reply(401, b'{"error":{"code":"Unauthorized","message":"AKV10032: Invalid issuer."}}')
-    challenge = f'Bearer authorization="{azure.entra.authority}", resource="{azure.cloud.resource}"'
-    azure.fail(unauthorized._replace(headers={"WWW-Authenticate": challenge}))
-    with provider(azure.settings(), azure.environment()) as opened:
-        assert fault(lambda: opened.get(NAME, None)).code == UNAUTHENTICATED
-    assert azure.logins() <= 2
-    assert len(azure.reads()) <= 6
-
-
-def test_further_claims_are_asked_for_when_the_vault_wants_them(azure: AzureCloud):
-    """Continuous Access Evaluation: the token is good, but the vault wants one that was checked anew."""
-    wanted = b'{"access_token":{"nbf":{"essential":true,"value":"%d"}}}' % time.time()
-    with provider(azure.settings(), azure.environment()) as opened:
-        assert read(opened, NAME) == b"x"
-        azure.vault.claims = base64.b64encode(wanted).decode()
-        assert read(opened, NAME) == b"x"
-    assert azure.logins() == 2
-    asked = Jwt.parse(azure.entra.issued[-1]).claims["xms_claims"]
-    assert '"nbf"' in asked
-
-
-# What must stay secret
-
-
-def test_no_credential_and_no_token_is_in_anything_a_plugin_says(
-    azure: AzureCloud, certified: Application, identity: Identity, federation: Federation, tmp_path: Path
-):
-    """Right and wrong credentials of every kind: in the log, in errors, in the command line."""
-    workload = azure.reader()
-    workload.federations.append(federation)
-    (tmp_path / "pem").write_bytes(identity.pem(PASSWORD))
-    good, bad = federation.token(), federation.token(sub="other")
-    (tmp_path / "good").write_text(good)
-    (tmp_path / "bad").write_text(bad)
-    azure.metadata.system = azure.reader()
-    azure.put("auth-canary", "canary-value-30c5")
-    wrong = "Q~wrong-client-secret-8d2e"
-    secrets = [azure.client_secret, wrong, good, bad, PASSWORD, azure.metadata.header, "canary-value-30c5"]
-    runs: list[tuple[dict[str, Any], dict[str, str]]] = [
-        (azure.settings(), {}),
-        (azure.settings(auth={**azure.settings()["auth"], "client_secret": wrong}), {}),
-        (certificate_auth(azure, certified, tmp_path / "pem", PASSWORD), {}),
-        (certificate_auth(azure, azure.reader(), tmp_path / "pem", PASSWORD), {}),
-        (with_auth(azure, "workload_identity"), kubernetes(azure, workload, tmp_path / "good")),
-        (with_auth(azure, "workload_identity"), kubernetes(azure, workload, tmp_path / "bad")),
-        (with_auth(azure, "managed_identity"), azure.app_service()),
-        (with_auth(azure, "managed_identity", client_id="x"), azure.app_service()),
-    ]
-    shown = b""
-    delivered = 0
-    for config, environment in runs:
-        with Plugin(plugin_argv("dso-provider-azure", "source"), {**azure.environment(), **environment}) as plugin:
-            plugin.initialize(config)
-            answers = [plugin.get("auth-canary"), plugin.get("auth-absent")]
-            delivered += isinstance(answers[0], SecretData)
-            shown += b"".join(one.message.encode() for one in answers if isinstance(one, ProviderError))
-            with open(f"/proc/{plugin.process.pid}/cmdline", "rb") as cmdline:
-                shown += cmdline.read()
-            plugin.call("shutdown")
-            plugin.process.wait(60)
-            shown += plugin.stderr
-    assert delivered == 4
-    assert azure.entra.issued
-    assertions = [seen.body.decode().partition("client_assertion=")[2] for seen in azure.server.seen]
-    tokens = [*azure.entra.issued, *(each.partition("&")[0] for each in assertions if each)]
-    parts = [part for token in tokens for part in token.split(".") if len(part) > 40]
-    assert [each for each in [*secrets, *parts] if each.encode() in shown] == []
-
-
-def test_metadata_service_that_fails_is_unavailable_and_tried_again(azure: AzureCloud):
-    azure.metadata.system = azure.reader()
-    config = with_auth(azure, "managed_identity")
-    with provider(config, {**azure.environment(), **azure.app_service()}, timeout=5) as opened:
-        azure.fail(Reply(500, b"{}"), at=METADATA)
-        error = fault(lambda: opened.get(NAME, None))
-        assert error.code in (UNAVAILABLE, UNAUTHENTICATED)
-        azure.recover()
-        assert read(opened, NAME) == b"x"

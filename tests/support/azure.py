@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from tests.support.http_proxy import Reply, Seen
 
 VAULT, LOGIN, METADATA = "vault", "login", "metadata"
+VALUE = "canary-value-7d1f"  # of a secret that no error may show
 
 
 class AzureCloud:
@@ -223,3 +224,24 @@ def fault(call: Callable[[], object]) -> ProviderError:
         call()
     assert "tested" in caught.value.message, "which provider?"
     return caught.value
+
+
+def assert_fault(
+    azure: AzureCloud,
+    path: str,
+    code: str,
+    *words: str,
+    config: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+    timeout: float = 20,
+) -> ProviderError:
+    """Reading `path` and checking must both fail so; neither a credential nor the value `VALUE` may be told."""
+    config = config or azure.settings()
+    environment = azure.environment() if environment is None else environment
+    with provider(config, environment, timeout=timeout) as opened:
+        for call in (opened.check, lambda: opened.get(path, None)):
+            error = fault(call)
+            assert error.code == code, error.message
+            assert [word for word in words if word not in error.message] == [], error.message
+            assert [word for word in (azure.client_secret, VALUE) if word in error.message] == []
+    return error
