@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,6 @@ from tests.support.cloud import CloudAgent
 from tests.support.engine import Engine
 from tests.support.four_clouds import TYPES, FourClouds
 from tests.support.home import DsoHome
-from tests.support.process import ROOT
 from tests.support.project import Project
 from tests.support.wait import wait_until
 
@@ -77,20 +75,13 @@ class World:
         for kind in TYPES:
             clouds.put(kind, "shop-db", user="shop", password=self.variables[kind].text)
             clouds.put(kind, "shop-tls", key=self.files[kind].text, certificate="public")
-            self.install(kind)
+            self.agent.install_frozen(kind)
         providers = {
             NAMES[kind]: {"type": kind, "timeout": "8s", "cache_ttl": "1s", **clouds.settings(kind)} for kind in TYPES
         }
         self.agent.env = {**clouds.environment(), "TMPDIR": self.agent.path("tmp")}
         os.mkdir(self.agent.path("tmp"))  # what a killed boot loader leaves behind goes with the agent
         self.agent.write_config(f"providers: {json.dumps(providers)}\n")
-
-    def install(self, kind: str) -> None:
-        """Put a plugin where the agent looks for it, as `install -m 0755` does."""
-        path = self.plugin(kind)
-        shutil.copyfile(os.path.join(ROOT, "dist", "bin", os.path.basename(path)), path + ".new")
-        os.chmod(path + ".new", 0o755)
-        os.rename(path + ".new", path)
 
     def plugin(self, kind: str) -> str:
         """Its place."""
@@ -155,7 +146,7 @@ class World:
             wait_until(lambda: self.providers()[kind]["code"] == "plugin_missing", "the agent notices", timeout=60)
             yield
         finally:
-            self.install(kind)
+            self.agent.install_frozen(kind)
 
 
 @pytest.fixture

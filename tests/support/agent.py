@@ -110,6 +110,14 @@ class Agent:
         os.chmod(target, 0o755)
         return target
 
+    def install_frozen(self, name: str) -> str:
+        """Put one of DSO's own plugins there, as `make binaries` made it; in one step, as `install` does."""
+        target = os.path.join(self.plugin_dir, f"dso-provider-{name}")
+        shutil.copyfile(os.path.join(os.path.dirname(FROZEN), f"dso-provider-{name}"), target + ".new")
+        os.chmod(target + ".new", 0o755)
+        os.rename(target + ".new", target)
+        return target
+
     def fake_provider(self, name: str = "fake", /, **settings: object) -> str:
         """The lines of dso.yaml, to stand under `providers:`, for a provider that reads `secrets_file`."""
         given = {"type": "fake", "file": self.secrets_file, "calls": self.calls_file, **settings}

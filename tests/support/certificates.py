@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import ipaddress
 import os
+import secrets
 import ssl
 from typing import TYPE_CHECKING
 
@@ -30,8 +31,9 @@ class Certificates:
         self._names = names
         os.makedirs(directory)
         self._ca_key = ec.generate_private_key(ec.SECP256R1())
-        self._ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "dso test CA")])
-        self._write("ca.pem", self._sign("dso test CA", self._ca_key.public_key(), ca=True))
+        name = f"dso test CA {secrets.token_hex(4)}"  # among several in one bundle they are told apart by their names
+        self._ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        self._write("ca.pem", self._sign(name, self._ca_key.public_key(), ca=True))
         self._issue("", "client", ExtendedKeyUsageOID.CLIENT_AUTH)
         self._issue("server-", "127.0.0.1", ExtendedKeyUsageOID.SERVER_AUTH)
 

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 Cloud = TypeVar("Cloud", AzureCloud, HuaweiCloud)
 
 VAULT_HOST = "vault.example.com"
+AZURE_VAULT = "shop-prod"
 AWS_HOSTS = f"*.{aws.REGION}.amazonaws.com"
-TYPES = ("vault", "aws")
+TYPES = ("vault", "aws", "azure", "huawei")
 
 
 class FourClouds:
@@ -55,7 +56,7 @@ class FourClouds:
             self._hosts: dict[str, list[str]] = {}
             self._lead("vault", VAULT_HOST, self.vault.https)
             self._lead("aws", AWS_HOSTS, self.moto.endpoint)
-            self.azure = self._enter(stack, "azure", AzureCloud(proxy=self.proxy))
+            self.azure = self._enter(stack, "azure", AzureCloud(proxy=self.proxy, vault=AZURE_VAULT))
             self.huawei = self._enter(stack, "huawei", HuaweiCloud(proxy=self.proxy))
             self.bundle = self._bundle(ca_cert, self.azure.ca_cert, self.huawei.ca_cert)
             self._stack = stack.pop_all()
