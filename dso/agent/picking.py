@@ -64,7 +64,9 @@ class Picked:
     def resolved(self, text: str, found: Cached, *, wanted: bool) -> Resolved:
         """The answer for a reference."""
         value, names = (self.value, None) if wanted else (None, self.names)
-        return Resolved(text, value, self.size, self.fingerprint, found.data.version, found.age, found.stale, names)
+        data = found.data
+        told = (self.size, self.fingerprint, data.version, found.age, found.stale, names, data.name)
+        return Resolved(text, value, *told)
 
     def head(self, found: Cached, *, wanted: bool) -> str:
         """The answer as JSON, without the reference and what changes from one request to the next."""

@@ -34,14 +34,16 @@ if TYPE_CHECKING:
             """See to it that the services' volumes hold their files when the containers start."""
 
 
-def backend_of(mode: Mode, docker_args: Sequence[str], warn: Callable[[str], None]) -> Backend:
-    """The backend of a mode; nothing is opened yet."""
+def backend_of(
+    mode: Mode, docker_args: Sequence[str], warn: Callable[[str], None], trace: Callable[[str], None]
+) -> Backend:
+    """The backend of a mode; nothing is opened yet. `trace` is told what is only for `--debug`."""
     from dso.config.mode import CLOUD
 
     if mode.name == CLOUD:
         from dso.cli.cloud_backend import CloudBackend
 
-        return CloudBackend(mode, docker_args, warn)
+        return CloudBackend(mode, docker_args, warn, trace)
     from dso.cli.local_backend import LocalBackend
 
     return LocalBackend()

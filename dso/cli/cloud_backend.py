@@ -40,11 +40,18 @@ if TYPE_CHECKING:
 class CloudBackend:
     """The agent, and the project's own dso.yaml if that is the configuration in use."""
 
-    def __init__(self, mode: Mode, docker_args: Sequence[str], warn: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        mode: Mode,
+        docker_args: Sequence[str],
+        warn: Callable[[str], None],
+        trace: Callable[[str], None] = lambda _message: None,
+    ) -> None:
         self.vault_id: str | None = None
         self._mode = mode
         self._docker_args = docker_args
         self._warn = warn
+        self._trace = trace
         self._agent: AgentClient | None = None
         self._known: SecretList | None = None
         self._project: dict[str, SecretInfo] = {}
@@ -94,6 +101,9 @@ class CloudBackend:
             raise error_of_references(answer.errors, {str(reference): place for reference, place in requests.items()})
         resolved = {one.reference: one for one in answer.resolved}
         self._warn_of_stale(resolved.values())
+        for one in answer.resolved:
+            if one.name:
+                self._trace(f"{one.reference} is the secret {one.name} in its backend, which allows fewer characters")
         return {
             reference: _found(resolved.get(str(reference)), str(reference), needs_value=reference not in in_files)
             for reference in requests

@@ -153,7 +153,7 @@ class ComposeCall:
         from dso.cli.stack import resolve_stack
 
         try:
-            backend = self._backend = backend_of(mode, self.docker_args, warn)
+            backend = self._backend = backend_of(mode, self.docker_args, warn, self.trace)
             self.trace(backend.open())
         finally:
             model = self._finish(reading)

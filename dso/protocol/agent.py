@@ -76,7 +76,8 @@ class Resolved(NamedTuple):
     `value` is None for a `check`. `size` is the value's in bytes; `fingerprint` a keyed MAC of it, equal
     as long as the value is; `age` in seconds since the provider gave it; `stale` when it should be
     newer but the provider cannot be reached. `fields` are the names of the secret's fields, if it is a
-    JSON object; only for a `check` whose field is `value`.
+    JSON object; only for a `check` whose field is `value`. `name` is what the backend calls the secret,
+    where that is another name than its path; else "".
     """
 
     reference: str
@@ -87,6 +88,7 @@ class Resolved(NamedTuple):
     age: float
     stale: bool
     fields: Sequence[str] | None = None
+    name: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """One element of `resolved`."""
@@ -101,6 +103,8 @@ class Resolved(NamedTuple):
                 found["value_base64"] = b2a_base64(raw, newline=False).decode()
         if self.fields is not None:
             found["fields"] = list(self.fields)
+        if self.name:
+            found["name"] = self.name
         return {
             **found,
             "size": self.size,
@@ -131,6 +135,7 @@ class Resolved(NamedTuple):
                 float(found.get("age", 0)),
                 bool(found.get("stale", False)),
                 read_texts(found["fields"], "fields") if "fields" in found else None,
+                read_text(found.get("name", ""), "name"),
             )
         except (KeyError, TypeError, ValueError):
             raise MessageError("an element of `resolved` lacks a field or has one of a wrong type") from None

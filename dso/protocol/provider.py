@@ -25,6 +25,7 @@ MAX_MESSAGE_BYTES = 4 * 1024 * 1024  # one line, its newline included
 MAX_RETRY_AFTER = 300.0  # seconds; more is not believed: a proxy in between may say a day
 PLUGIN_PREFIX = "dso-provider-"
 _MAX_MESSAGE = 2000
+_MAX_NAME = 500  # characters
 
 # JSON-RPC wants a number; the code that counts is `data.code`.
 RPC_PARSE_ERROR = -32700
@@ -106,13 +107,15 @@ class SecretData(NamedTuple):
 
     `content` is the whole secret: text or bytes as they are, or, when the backend itself knows
     fields (`is_fields`), a JSON object of them. `version` is the backend's own name of the version
-    that was read ("" if it has none), `created_at` in seconds since 1970.
+    that was read ("" if it has none), `created_at` in seconds since 1970. `name` is the backend's own
+    name of the secret, where that is another one than its path; else "".
     """
 
     content: SecretValue
     is_fields: bool = False
     version: str = ""
     created_at: float | None = None
+    name: str = ""
 
     def to_result(self) -> dict[str, Any]:
         """The result of `get`: `fields`, `text` or `binary` (base64), and what is known of the version."""
@@ -132,6 +135,8 @@ class SecretData(NamedTuple):
         result["version"] = self.version
         if self.created_at is not None:
             result["created_at"] = self.created_at
+        if self.name:
+            result["name"] = self.name
         return result
 
     @classmethod
@@ -147,13 +152,16 @@ class SecretData(NamedTuple):
         if len(kinds) != 1:
             raise MessageError("the result of `get` has not exactly one of `fields`, `text` and `binary`")
         version, created_at = result.get("version", ""), result.get("created_at")
-        if not _is_text(version):
-            raise MessageError("`version` is no string")
+        name = result.get("name", "")
+        if not isinstance(version, str) or not isinstance(name, str) or not _is_text(version) or not _is_text(name):
+            raise MessageError("`version` or `name` is no string")
         seconds = _number(created_at)
         if created_at is not None and seconds is None:
             raise MessageError("`created_at` is no number of seconds")
         kind = kinds[0]
-        return cls(SecretValue(_content(kind, result[kind])), kind == "fields", version, seconds)
+        return cls(
+            SecretValue(_content(kind, result[kind])), kind == "fields", version, seconds, _one_line(name[:_MAX_NAME])
+        )
 
 
 def _number(value: object) -> float | None:

@@ -160,6 +160,7 @@ class AzureProvider:
             SecretValue(self._content(secret.value, properties, wanted)),
             version=properties.version,
             created_at=created.timestamp() if created is not None else None,
+            name=wanted.name if wanted.is_renamed else "",
         )
 
     def _content(self, value: str, properties: SecretProperties, wanted: Wanted) -> bytes:

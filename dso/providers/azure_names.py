@@ -19,12 +19,14 @@ _log = logging.getLogger("dso.azure")
 class Wanted(NamedTuple):
     """A secret in Key Vault, and what messages call it: its path, the name where that is another one, the version.
 
-    `shown` is empty where it is not about one that somebody asked for.
+    `shown` is empty where it is not about one that somebody asked for, `is_renamed` tells whether the name is another
+    one than the path.
     """
 
     name: str
     version: str | None
     shown: str
+    is_renamed: bool = False
 
     def __str__(self) -> str:
         return self.shown
@@ -62,4 +64,5 @@ class Names:
             )
             raise ProviderError(NOT_FOUND, f"{self._provider}: {message}")
         shown = path if path == name else f"{path} ({name} in Key Vault)"
-        return Wanted(name, version and version.lower(), f"{shown} version {version}" if version else shown)
+        shown += f" version {version}" if version else ""
+        return Wanted(name, version and version.lower(), shown, is_renamed=path != name)

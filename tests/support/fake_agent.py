@@ -58,7 +58,8 @@ class FakeAgent:
         answers: for a path, a whole answer to send in place of its own.
         broken: for a path, bytes after which the connection is closed.
         config_error, restart_needed: what its status says of its configuration.
-        faults, ages: for a secret's name, why it cannot be had, or how long it has been stale.
+        faults, ages, names: for a secret's name, why it cannot be had, how long it has been stale, what its backend
+            calls it.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class FakeAgent:
         self.broken: dict[str, bytes] = {}
         self.faults: dict[str, Fault] = {}
         self.ages: dict[str, float] = {}
+        self.names: dict[str, str] = {}
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(self.socket)
         self._listener.listen()
@@ -178,7 +180,8 @@ class FakeAgent:
         asks_for_names = not wants_value and reference.field == "value"
         names = field_names(SecretValue(self.values[reference.path])) if asks_for_names else None
         stale = age is not None
-        return Resolved(str(reference), shown, len(value), fingerprint, "1", age or 0.5, stale=stale, fields=names)
+        own = self.names.get(reference.path, "")
+        return Resolved(str(reference), shown, len(value), fingerprint, "1", age or 0.5, stale, names, own)
 
 
 def answer(status: int, body: object) -> bytes:

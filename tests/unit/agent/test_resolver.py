@@ -105,6 +105,19 @@ class Bench:
         return answer.errors[0]
 
 
+# What the answer says besides
+
+
+def test_the_backends_own_name_is_told_with_every_reference_to_it() -> None:
+    bench = Bench()
+    bench.memory.secrets[Key("aws", "a_b")] = text('{"p": "x"}')._replace(name="a-b")
+    asked = ResolveRequest(["dso://aws/a_b#p", "dso://aws/plain"], ["dsofile://aws/a_b"])
+    given = asyncio.run(bench.resolver.answer(asked, ROOT))
+    answer = ResolveResponse.from_json(json.loads(asyncio.run(given.encode())))
+    assert answer == given.response()
+    assert [one.name for one in answer.resolved] == ["a-b", "", "a-b"]
+
+
 # What a reference means
 
 

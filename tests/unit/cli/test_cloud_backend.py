@@ -58,11 +58,13 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAgent
 
 
 class Run:
-    """One command's backend; `warnings` is what it said on the way."""
+    """One command's backend; `warnings` is what it said on the way, `traced` what it says with --debug."""
 
     def __init__(self, config: str | None = None, docker_args: tuple[str, ...] = ()) -> None:
         self.warnings: list[str] = []
-        self.backend = CloudBackend(Mode(CLOUD, "test", config), docker_args, self.warnings.append)
+        self.traced: list[str] = []
+        mode = Mode(CLOUD, "test", config)
+        self.backend = CloudBackend(mode, docker_args, self.warnings.append, self.traced.append)
 
     def resolve(self, services: Mapping[str, Any] = SERVICES, **top_level: Any) -> Stack:
         self.backend.open()
@@ -221,6 +223,15 @@ def test_stale_value_is_used_and_its_age_told(agent: FakeAgent) -> None:
     assert "dso://prod/db#password" in warning
     assert "2 h old" in warning
     assert "canary" not in warning
+
+
+def test_the_name_that_a_secret_has_in_its_backend_is_traced_where_it_is_another_one(agent: FakeAgent) -> None:
+    agent.names["tls"] = "t-l-s"
+    run = Run()
+    assert run.resolve(configs=CONFIGS).services
+    (traced,) = run.traced
+    assert "dsofile://tls is the secret t-l-s in its backend" in traced
+    assert run.warnings == []
 
 
 @pytest.mark.parametrize("left_out", ["everything", "the value"])

@@ -31,6 +31,16 @@ def test_text_and_bytes_arrive_as_they_were(content: bytes) -> None:
     assert SecretData.from_result(through_the_pipe(data.to_result())) == data
 
 
+def test_the_backends_own_name_arrives_where_it_is_not_the_path() -> None:
+    plain = SecretData(SecretValue(b"x"))
+    assert "name" not in plain.to_result()
+    renamed = plain._replace(name="db-pass")
+    assert SecretData.from_result(through_the_pipe(renamed.to_result())) == renamed
+    hostile = SecretData.from_result({"text": "x", "name": "a\x1b[31m\n" + "b" * 10_000})
+    assert hostile.name.isprintable()
+    assert len(hostile.name) < 1000
+
+
 def test_fields_that_are_not_ascii_are_readable_as_a_whole() -> None:
     read = SecretData.from_result(decode('{"fields":{"naïve":"\\u00fc"},"version":"1"}'.encode()))
     assert read.content.reveal() == '{"naïve":"ü"}'.encode()
@@ -49,6 +59,8 @@ def test_fields_that_are_not_ascii_are_readable_as_a_whole() -> None:
         b'{"fields": []}',
         b'{"fields": 5}',
         b'{"text": "a", "version": 3}',
+        b'{"text": "a", "name": 3}',
+        b'{"text": "a", "name": null}',
         b'{"text": "a", "created_at": "today"}',
         b'{"text": "a", "created_at": true}',
         b'{"text": "a", "created_at": 1e999}',
