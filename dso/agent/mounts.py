@@ -8,6 +8,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from dso.agent import mountinfo, volumefiles
+from dso.agent.mountspace import MountSpace, in_space
 from dso.agent.volumes import VolumeError
 from dso.system.files import reason
 
@@ -49,9 +50,11 @@ class Mounts:
     def __init__(self, directory: str) -> None:
         """`directory` is where volumes are mounted, each on a directory of its name."""
         self.directory = directory
+        self.space = MountSpace(directory)
         label = [_SELINUX_LABEL] if os.path.exists(_SELINUX) else []
         self._wanted = [[*label, _NOSWAP], label, [_NOSWAP], []]  # what this kernel refuses is left out for good
 
+    @in_space
     def probe(self) -> str:
         """Try it, and tell why it does not work; "" if it does.
 
@@ -74,6 +77,7 @@ class Mounts:
             _remove_quietly(path)
         return "" if seen else PRIVATE_SPACE
 
+    @in_space
     def mount(self, path: str) -> None:
         """Mount a new, empty tmpfs: 0755, root's, not to be swapped out where the kernel can; raises OSError."""
         while True:
@@ -86,6 +90,7 @@ class Mounts:
             else:
                 return
 
+    @in_space
     def unmount(self, path: str) -> None:
         """Take away all that is mounted there; what others still look into vanishes from the path only.
 
@@ -100,6 +105,7 @@ class Mounts:
                     raise
                 _unmount(path, _NOFOLLOW | _DETACH)
 
+    @in_space
     def fill(self, path: str, files: Files, engine: int) -> list[str]:
         """Have a volume mounted with exactly these files in it; returns the names of what changed.
 
@@ -128,6 +134,7 @@ class Mounts:
             self.take_down(path)
         raise VolumeError(PRIVATE_SPACE)
 
+    @in_space
     def take_down(self, path: str) -> str:
         """Overwrite what is in a volume, unmount it, remove its directory; what could not be done, or ""."""
         fault = ""
@@ -143,16 +150,18 @@ class Mounts:
             fault = f"it cannot be unmounted: {reason(error)}"
         return fault
 
+    @in_space
     def find(self, path: str) -> Mounted | None:
         """What is mounted at a path; raises OSError."""
-        table = mountinfo.read()
+        table = mountinfo.read("thread-self")
         entry = mountinfo.topmost(table, os.path.realpath(path))
         return None if entry is None else Mounted(entry.device, mountinfo.place_of(entry, table))
 
+    @in_space
     def volumes(self) -> dict[str, Mounted]:
         """Every tmpfs directly below the directory, by name; raises OSError."""
         found = {}
-        table = mountinfo.read()
+        table = mountinfo.read("thread-self")
         above = os.path.realpath(self.directory)
         for entry in table:
             directory, name = os.path.split(entry.point)
@@ -182,8 +191,9 @@ class Mounts:
 
 
 PRIVATE_SPACE = (
-    "the agent runs in a mount name space of its own: the Engine would not see what it mounts. Start it without "
-    "PrivateTmp=, PrivateMounts=, ProtectSystem=, ReadWritePaths= and the like in its unit"
+    "the agent runs in a mount name space of its own and may not leave it: the Engine would not see what it mounts. "
+    "Its unit has to give it CAP_SYS_ADMIN, CAP_SYS_CHROOT and CAP_SYS_PTRACE (or no PrivateTmp=, ProtectSystem= and "
+    "the like), and setns(2)"
 )
 
 

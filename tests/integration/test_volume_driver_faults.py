@@ -228,6 +228,29 @@ def test_process_that_sees_the_mount_is_told_from_one_that_does_not(mounts: Moun
             process.kill()
 
 
+_APART = """
+import sys
+from dso.agent.mounts import Mounts
+mounts, path = Mounts(sys.argv[1]), sys.argv[1] + "/v"
+def say():
+    print(*(any(f" {path} " in line for line in open(f"/proc/{who}/mountinfo")) for who in ("1", "self")), end=" ")
+    print(*mounts.volumes(), mounts.find(path) is not None)
+assert mounts.probe() == "", mounts.probe()
+mounts.fill(path, [], 1)
+say()
+assert mounts.take_down(path) == ""
+say()
+"""
+
+
+def test_agent_in_a_mount_name_space_of_its_own_mounts_in_that_of_pid_1(tmp_path: Path) -> None:
+    """As in a hardened unit. PID 1 is a shell here."""
+    outside = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", 'unshare -m "$@" & wait $!']
+    command = [*outside, "sh", PYTHON, "-c", _APART, str(tmp_path / "volumes")]
+    shown = start(command, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    assert shown.out == "True False v True\nFalse False False\n"
+
+
 def test_without_rights_the_probe_says_so(tmp_path: Path) -> None:
     script = "import sys; from dso.agent.mounts import Mounts; print(Mounts(sys.argv[1]).probe())"
     command = ["setpriv", "--bounding-set", "-sys_admin", PYTHON, "-c", script, str(tmp_path / "volumes")]

@@ -260,9 +260,14 @@ def test_what_a_former_agent_left_mounted_for_nobody_is_cleaned_at_start(
     wait_until(lambda: not driver.mounted(used), "the last container's end is noticed")
 
 
-def test_agent_in_a_mount_name_space_of_its_own_says_so() -> None:
-    """As with `PrivateTmp=yes` in its unit; where PID 1 can be looked at, the agent finds out at its start."""
-    prefix = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", 'unshare -m "$@" & wait', "sh")
+APART = ("unshare", "-m")  # as with `PrivateTmp=yes` in its unit
+APART_FOR_GOOD = (*APART, "setpriv", "--bounding-set", "-sys_chroot")
+
+
+def test_agent_that_may_not_leave_a_mount_name_space_of_its_own_says_so() -> None:
+    """Where PID 1 can be looked at, it finds out at its start."""
+    inside = f'{" ".join(APART_FOR_GOOD)} "$@" & wait'
+    prefix = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", inside, "sh")
     driver = Driver(prefix=prefix)
     driver.start()
     try:
@@ -277,7 +282,7 @@ def test_agent_in_a_mount_name_space_of_its_own_says_so() -> None:
 
 
 def test_engine_that_does_not_see_our_mounts_is_told_why(private: PrivateEngine, images: Images) -> None:
-    with Driver(private, prefix=("unshare", "-m")) as driver:
+    with Driver(private, prefix=APART_FOR_GOOD) as driver:
         driver.set("shop/key", b"v")
         volume = driver.create(KEY)
         words = ["run", "--rm", "--network", "none", "-v", f"{volume}:/s:ro", images.busybox, "true"]

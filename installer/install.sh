@@ -1,0 +1,701 @@
+#!/bin/sh
+# Installs DSO (Docker Secret Operator): `docker dso`, and as root the agent with its providers.
+#
+#   curl -fsSL URL/install.sh | sh          for yourself: ~/.docker/cli-plugins
+#   curl -fsSL URL/install.sh | sudo sh     for the whole machine: /usr/local
+#   sh install.sh --offline TARBALL         without a network
+#
+# All of it is one group of commands: a shell runs none of them before it has read the last line, so that a download
+# that was cut off does nothing at all.
+# shellcheck disable=SC2015,SC2317  # `a && b || die`: die ends it all; the trap calls `finish`
+{
+usage() {
+    cat <<'USAGE'
+Usage: install.sh [OPTION]...
+
+As root DSO is installed for the whole machine, otherwise for you alone (the command line, without the agent).
+Nothing is changed before signature and checksums have been verified, and a failure leaves what was there.
+An upgrade keeps configuration and vaults, and the choice of providers, and restarts the agent if it runs.
+
+  --version VERSION     install this version, an older one too (default: the latest)
+  --offline TARBALL     install from this file (or the directory it was unpacked to) instead of downloading
+  --base-url URL        download from here (default: $DSO_BASE_URL, or where this script was published)
+  --prefix DIR          instead of /usr/local
+  --providers LIST      only these providers' plugins: vault,aws,azure,huawei or all
+  --no-agent            no agent, plugins and units, only `docker dso`
+  --dry-run             verify, and show what would be done
+  --allow-http          download over http too; the signature is verified all the same
+  --help
+USAGE
+}
+
+say() { printf '%s\n' "$*"; }
+warn() { printf 'Warning: %s\n' "$*" >&2; }
+# die WHAT [HINT]: everything is put back by the trap on EXIT
+die() {
+    printf 'Error: %s\n' "$1" >&2
+    [ $# -lt 2 ] || printf '  hint: %s\n' "$2" >&2
+    exit 1
+}
+misuse() {
+    printf 'Error: %s\n  hint: install.sh --help\n' "$1" >&2
+    exit 2
+}
+has() { command -v "$1" >/dev/null 2>&1; }
+is_system() { [ "$uid" = 0 ]; }
+
+settings() {
+    set -u
+    umask 022
+    LC_ALL=C
+    export LC_ALL
+    unset CDPATH
+    PATH=$PATH:/usr/sbin:/sbin
+    # `make dist` writes these two: the base64 of the release key (Ed25519, SubjectPublicKeyInfo), the URL
+    release_key='@RELEASE_KEY@'
+    published='@BASE_URL@'
+    base_url=${DSO_BASE_URL:-}
+    uid=$(id -u) || exit 1
+    version='' offline='' prefix='' providers='' no_agent='' dry_run='' allow_http=''
+    work='' lock='' has_changed='' was_active=''
+    all_providers='vault aws azure huawei'
+    units='dso-agent.service dso-agent.socket dso-volume.socket'
+    newline='
+'
+}
+
+options() {
+    while [ $# -gt 0 ]; do
+        option=$1
+        shift
+        case $option in
+        --no-agent) no_agent=yes; continue ;;
+        --dry-run) dry_run=yes; continue ;;
+        --allow-http) allow_http=yes; continue ;;
+        -h | --help) usage; exit 0 ;;
+        --version=* | --offline=* | --base-url=* | --prefix=* | --providers=*)
+            value=${option#*=}
+            option=${option%%=*} ;;
+        --version | --offline | --base-url | --prefix | --providers)
+            [ $# -gt 0 ] || misuse "$option needs a value"
+            value=$1
+            shift ;;
+        *) misuse "unknown option: $option" ;;
+        esac
+        [ -n "$value" ] || misuse "$option needs a value"
+        case $option in
+        --version) version=${value#v} ;;
+        --offline) offline=$value ;;
+        --base-url) base_url=$value ;;
+        --prefix) prefix=$value ;;
+        --providers) providers=$value ;;
+        esac
+    done
+    [ -z "$version" ] || is_version "$version" || misuse "no version: $version"
+    [ -z "$providers" ] || check_providers
+    if ! is_system && [ -n "$providers$no_agent" ]; then
+        misuse "--providers and --no-agent are about the agent, which only root installs"
+    fi
+    [ -z "$providers" ] || [ -z "$no_agent" ] || misuse "--providers and --no-agent exclude each other"
+}
+
+is_version() {
+    printf '%s\n' "$1" | grep -Eq '^[0-9]+\.[0-9]+\.[0-9]+([-.+][A-Za-z0-9.]+)?$' && [ "${1#*"$newline"}" = "$1" ]
+}
+
+check_providers() {
+    providers=$(printf '%s' "$providers" | tr ',' ' ')
+    [ "$providers" != all ] || providers=$all_providers
+    for each in $providers; do
+        case " $all_providers " in
+        *" $each "*) ;;
+        *) misuse "no provider: $each (there are $all_providers)" ;;
+        esac
+    done
+}
+
+# The machine
+
+check_machine() {
+    [ "$(uname -s)" = Linux ] || die "DSO runs on Linux, and this is $(uname -s)"
+    case $(uname -m) in
+    x86_64 | amd64) arch=x86_64 ;;
+    aarch64 | arm64) arch=aarch64 ;;
+    *) die "there is no DSO for $(uname -m)" "it is built for x86_64 and aarch64" ;;
+    esac
+    [ "$(getconf LONG_BIT 2>/dev/null)" != 32 ] || die "there is no DSO for 32-bit systems (kernel: $arch)"
+    check_libc
+    for each in tar gzip sed grep sort find cmp mktemp; do
+        has "$each" || die "$each is missing" "install it and run this again"
+    done
+    has openssl || die "openssl is missing, and without it the signature cannot be verified" \
+        "install the package openssl and run this again"
+}
+
+check_libc() {
+    libc=$(getconf GNU_LIBC_VERSION 2>/dev/null) || libc=''
+    [ -n "$libc" ] || libc=$(ldd --version 2>&1 | head -n 1)
+    case $libc in
+    *musl*) die "this system has the C library musl, and DSO needs glibc" \
+        "Alpine and its relatives cannot run it; use a Debian, Ubuntu, RHEL or SUSE host, or a container of one" ;;
+    esac
+    libc=$(printf '%s\n' "$libc" | sed -n 's/^.*[^0-9.]\([0-9][0-9]*\.[0-9][0-9]*\)[0-9.]*$/\1/p')
+    if [ -z "$libc" ]; then
+        set -- /lib/ld-musl-*
+        [ ! -e "$1" ] || die "this system has the C library musl, and DSO needs glibc"
+    elif [ "${libc%.*}" -lt 2 ] || { [ "${libc%.*}" -eq 2 ] && [ "${libc#*.}" -lt 28 ]; }; then
+        die "this system has glibc $libc, and DSO needs 2.28 or newer" \
+            "that is Debian 10, Ubuntu 20.04, RHEL 8, SUSE 15.3 or newer"
+    fi
+}
+
+check_docker() {
+    if ! has docker; then
+        warn "there is no \`docker\` here: DSO is a plugin of it, so install Docker before you use it"
+        return
+    fi
+    found=$(docker compose version --short 2>/dev/null </dev/null) || found=''
+    found=${found#v}
+    case $found in
+    '') warn "Docker has no Compose plugin: \`docker dso up\` needs Compose 2.24 or newer" ;;
+    [01].* | 2.[0-9].* | 2.1[0-9].* | 2.2[0-3].*) warn "Compose is $found: \`docker dso up\` needs 2.24 or newer" ;;
+    esac
+}
+
+# Where things go
+
+places() {
+    case $prefix in
+    '' | /*) ;;
+    *) prefix=$(pwd)/$prefix ;;
+    esac
+    prefix=${prefix%/}
+    case $prefix in
+    *"$newline"* | *\\* | *'|'* | *'&'*) die "the prefix has a character that cannot be used: $prefix" ;;
+    esac
+    if is_system; then
+        prefix=${prefix:-/usr/local}
+        home=$prefix/lib/dso share=$prefix/share
+        case $prefix in
+        /usr | /usr/local) found=$prefix ;;
+        *) found=/usr/local ;; # neither Docker nor systemd would look elsewhere
+        esac
+        # Not /etc/systemd/system: that is the administrator's, who can then mask and replace units
+        plugin=$found/lib/docker/cli-plugins unit_dir=$found/lib/systemd/system
+    elif [ -n "$prefix" ]; then
+        home=$prefix/lib/dso plugin=$prefix/lib/docker/cli-plugins share=$prefix/share
+    else
+        check_home
+        share=${XDG_DATA_HOME:-$HOME/.local/share}
+        home=$share/dso plugin=${DOCKER_CONFIG:-$HOME/.docker}/cli-plugins
+    fi
+    manifest=$home/manifest journal=$home/.journal
+}
+
+check_home() {
+    [ -n "${HOME:-}" ] && [ -d "$HOME" ] || die "you have no home directory (HOME=${HOME:-})" "set HOME, or use --prefix"
+    [ -n "$(find "$HOME/." -prune -user "$uid" 2>/dev/null)" ] || die "$HOME is not yours (HOME is set to it)" \
+        "as another user by sudo: \`sudo -H\`; for the whole machine: run this as root"
+    for each in "${DOCKER_CONFIG:-$HOME/.docker}" "${XDG_DATA_HOME:-$HOME/.local/share}"; do
+        if [ -e "$each" ] && [ ! -w "$each" ]; then
+            die "you may not write to $each" "sudo chown -R $(id -un) '$each'"
+        fi
+    done
+}
+
+# Getting it
+
+fetch() { # URL FILE
+    say "downloading $1"
+    if has curl; then
+        curl -fsSL --proto "$protocols" --proto-redir "$protocols" --retry 2 --connect-timeout 20 -o "$2" "$1" </dev/null
+    elif has wget; then
+        wget -q -O "$2" "$1" </dev/null
+    else
+        die "neither curl nor wget is here" "install one of them, or use --offline TARBALL"
+    fi || die "cannot download $1" "see above; is the address right? Without a network: --offline TARBALL"
+}
+
+check_url() {
+    base_url=${base_url:-$published}
+    base_url=${base_url%/}
+    protocols='=https'
+    case $base_url in
+    '' | @*) die "no address to download from" "name one with --base-url, or a file with --offline" ;;
+    *@* | *[!]A-Za-z0-9:/._~%+=,[-]*) die "this is no address to download from: $base_url" ;;
+    https://?*) ;;
+    http://?*)
+        host=${base_url#http://}
+        host=${host%%/*}
+        case $host in
+        localhost | localhost:* | 127.0.0.1 | 127.0.0.1:* | '[::1]' | '[::1]':*) ;;
+        *) [ -n "$allow_http" ] || die "$base_url is not encrypted" "use https, or add --allow-http" ;;
+        esac
+        protocols='=http,https' ;;
+    *) die "the base URL begins with https://: $base_url" ;;
+    esac
+}
+
+download() {
+    check_url
+    if [ -z "$version" ]; then
+        fetch "$base_url/latest" "$work/latest"
+        version=$(head -c 100 "$work/latest" | head -n 1)
+        is_version "$version" || die "$base_url/latest holds no version"
+        is_latest=yes
+    fi
+    top=dso-$version-linux-$arch
+    fetch "$base_url/$top.tar.gz" "$work/tarball"
+    archive=$work/tarball
+}
+
+take_offline() {
+    [ -e "$offline" ] || die "there is no $offline"
+    if [ -d "$offline" ]; then
+        # copied as an archive, so that nobody changes it after it was verified
+        archive=$work/tarball
+        directory=$(cd "$offline" && pwd -P) || die "cannot read $offline"
+        top=${directory##*/}
+        tar -C "${directory%/*}/" -czf "$archive" "$top" || die "cannot read $offline"
+    else
+        archive=$work/tarball
+        cp "$offline" "$archive" || die "cannot read $offline"
+        top=$(tar -tzf "$archive" 2>/dev/null </dev/null | head -n 1)
+        top=${top%%/*}
+    fi
+    found=${top#dso-}
+    found=${found%-linux-*}
+    [ "$top" = "dso-$found-linux-${top##*-linux-}" ] && is_version "$found" || die "$offline is no release of DSO"
+    [ "${top##*-linux-}" = "$arch" ] || die "$offline is for ${top##*-linux-}, and this machine is $arch"
+    [ -z "$version" ] || [ "$version" = "$found" ] || die "$offline is version $found, not $version"
+    version=$found
+}
+
+# Verifying it
+
+hash_of() {
+    if has sha256sum; then
+        sha256sum <"$1" | cut -c 1-64
+    else
+        openssl dgst -sha256 -r <"$1" | cut -c 1-64
+    fi
+}
+
+bad() { die "$1" "nothing was changed; get the release again, from where you trust it"; }
+
+# Only plain files and directories below the one directory are unpacked, and into a directory of our own.
+unpack() {
+    listing=$(tar -tvzf "$archive" 2>/dev/null </dev/null) && [ -n "$listing" ] || bad "the archive is damaged"
+    ! printf '%s\n' "$listing" | grep -qv '^[-d]' || bad "the archive has more than plain files and directories"
+    names=$(tar -tzf "$archive" 2>/dev/null </dev/null) || bad "the archive is damaged"
+    ! printf '%s\n' "$names" | grep -Ev "^$(printf '%s' "$top" | sed 's/[.+]/[&]/g')/" | grep -Fqvx "$top" ||
+        bad "the archive has files outside of $top"
+    ! printf '%s\n' "$names" | grep -Eq '(^|/)\.\.?(/|$)|//|[^A-Za-z0-9._+@=~/-]' || bad "the archive has odd file names"
+    mkdir "$work/tree" &&
+        (ulimit -f 2097152 && umask 077 && exec tar -C "$work/tree" -xzof "$archive") </dev/null >"$work/log" 2>&1 || {
+        head -n 3 "$work/log" >&2
+        die "the archive cannot be unpacked to $work" "is there room? TMPDIR names another place"
+    }
+    rm -f "$work/tarball"
+    tree=$work/tree/$top
+    [ -z "$(find "$work/tree" ! -type f ! -type d -o -type f -links +1 | head -n 1)" ] || bad "the archive has links"
+}
+
+verify() {
+    [ -f "$tree/SHA256SUMS" ] && [ -f "$tree/SHA256SUMS.sig" ] || bad "the release is not signed"
+    case $release_key in
+    @*) die "this install.sh has no release key: it is the source, not a release" "\`make dist\` makes one" ;;
+    esac
+    printf -- '-----BEGIN PUBLIC KEY-----\n%s\n-----END PUBLIC KEY-----\n' "$release_key" >"$work/key.pem"
+    verify_signature || bad "the signature is not of DSO's release key"
+    ! grep -Evq '^[0-9a-f]{64}  [A-Za-z0-9._+@=~/-]+$' "$tree/SHA256SUMS" || bad "SHA256SUMS is faulty"
+    cut -c 67- "$tree/SHA256SUMS" | sort >"$work/listed"
+    (cd "$tree" && find . -type f) | sed 's|^\./||' | grep -Evx 'SHA256SUMS(\.sig|\.csr)?' | sort >"$work/present"
+    cmp -s "$work/listed" "$work/present" || bad "the release has other files than its SHA256SUMS"
+    while read -r sum name; do
+        [ "$(hash_of "$tree/$name")" = "$sum" ] || bad "$name is not what was signed"
+    done <"$tree/SHA256SUMS" || exit 1
+    [ "$(cat "$tree/VERSION")" = "$version" ] || bad "this is version $(head -c 20 "$tree/VERSION"), not $version"
+    say "signature and checksums of DSO $version are right"
+}
+
+verify_signature() {
+    if openssl pkeyutl -help 2>&1 | grep -q -- -rawin; then
+        openssl pkeyutl -verify -pubin -inkey "$work/key.pem" -rawin -in "$tree/SHA256SUMS" \
+            -sigfile "$tree/SHA256SUMS.sig" >/dev/null 2>&1 </dev/null
+        return
+    fi
+    # OpenSSL 1.1.1 verifies Ed25519 in certificate requests only: here is one for the checksums' own checksum.
+    # It succeeds, whatever it finds, and says what it found.
+    [ -f "$tree/SHA256SUMS.csr" ] || die "$(openssl version) cannot verify this release" "OpenSSL 3 can"
+    request() { openssl req -config /dev/null -in "$tree/SHA256SUMS.csr" -noout "$@" 2>&1 </dev/null; }
+    [ "$(request -verify)" = "verify OK" ] &&
+        [ "$(request -pubkey)" = "$(cat "$work/key.pem")" ] &&
+        [ "$(request -subject | tr -d ' ')" = "subject=CN=$(hash_of "$tree/SHA256SUMS")" ]
+}
+
+# What goes where: lines MODE SOURCE DESTINATION
+
+add() { printf '%s %s %s\n' "$1" "$2" "$3" >>"$work/plan"; }
+add_all() { # PATTERN-DIRECTORY DESTINATION-DIRECTORY
+    [ -d "$tree/$1" ] || return 0
+    (cd "$tree/$1" && find . -type f) | sed 's|^\./||' | sort >"$work/names"
+    while read -r name; do add 644 "$1/$name" "$2/$name"; done <"$work/names"
+}
+
+plan() {
+    : >"$work/plan"
+    choose
+    add 755 bin/docker-dso "$plugin/docker-dso"
+    add_all completions/bash "$share/bash-completion/completions"
+    add_all completions/zsh "$share/zsh/site-functions"
+    add_all completions/fish "$share/fish/vendor_completions.d"
+    add_all man/man1 "$share/man/man1"
+    add_all man/man5 "$share/man/man5"
+    add_all licenses "$share/doc/dso/licenses"
+    for name in sbom.cdx.json LICENSE LICENSE.txt LICENSE.md; do
+        [ ! -f "$tree/$name" ] || add 644 "$name" "$share/doc/dso/$name"
+    done
+    [ -z "$agent" ] || plan_agent
+    add 755 uninstall.sh "$home/uninstall.sh"
+    while read -r mode name path; do
+        [ -f "$tree/$name" ] || die "the release has no $name"
+        [ ! -d "$path" ] || die "$path is a directory, and a file has to go there"
+    done <"$work/plan" || exit 1
+    write_manifest
+    add 644 ../../manifest "$manifest"
+    differences
+}
+
+# What the command line does not say stays as it was.
+choose() {
+    agent=''
+    is_system || return 0
+    agent=yes
+    if [ -n "$no_agent" ]; then
+        agent=''
+    elif [ -z "$providers" ] && [ -f "$manifest" ]; then
+        agent=$(sed -n 's/^agent //p' "$manifest")
+        providers=$(sed -n 's/^providers //p' "$manifest")
+    fi
+    [ -n "$agent" ] || return 0
+    if [ -z "$providers" ]; then
+        for each in $all_providers; do
+            [ ! -f "$tree/bin/dso-provider-$each" ] || providers="$providers $each"
+        done
+        providers=${providers# }
+    fi
+    for each in $providers; do
+        [ -f "$tree/bin/dso-provider-$each" ] || die "the release has no plugin for $each"
+    done
+}
+
+plan_agent() {
+    add 755 bin/dso-agent "$prefix/bin/dso-agent"
+    for each in $providers; do
+        add 755 "bin/dso-provider-$each" "$home/plugins/dso-provider-$each"
+    done
+    add_all man/man8 "$share/man/man8"
+    for unit in $units; do
+        if [ "$prefix" != /usr/local ]; then
+            sed "s|^ExecStart=/usr/local/|Environment=DSO_PLUGIN_DIR=$home/plugins\\
+ExecStart=$prefix/|" "$tree/systemd/$unit" >"$work/$unit" && cp "$work/$unit" "$tree/systemd/$unit" || exit 1
+        fi
+        add 644 "systemd/$unit" "$unit_dir/$unit"
+    done
+}
+
+write_manifest() {
+    {
+        say "# What the installer of DSO put where; uninstall.sh beside this file removes it."
+        say "version $version"
+        say "agent $agent"
+        say "providers $providers"
+        directories
+        while read -r mode name path; do
+            say "file $(hash_of "$tree/$name") $mode $path"
+        done <"$work/plan"
+    } >"$work/manifest" || die "cannot write to $work"
+}
+
+# Those that are missing, or were when DSO came here first: uninstall.sh removes them when they are empty.
+directories() {
+    {
+        say "$home"
+        [ ! -f "$work/made" ] || cat "$work/made"
+        [ ! -f "$manifest" ] || sed -n 's/^dir //p' "$manifest"
+        cut -d ' ' -f 3- "$work/plan" | sed 's|/[^/]*$||' | parents
+    } | sort -u | sed 's/^/dir /'
+}
+
+# Of the directories on standard input and those above, the ones that are missing.
+parents() {
+    while read -r directory; do
+        while [ ! -d "$directory" ]; do
+            say "$directory"
+            directory=${directory%/*}
+        done
+    done
+}
+
+# is_as MODE SOURCE PATH: nothing to do there
+is_as() { cmp -s "$tree/$2" "$3" && [ -n "$(find "$3" -prune -type f -perm "$1" -user "$uid")" ]; }
+
+differences() {
+    : >"$work/changed"
+    : >"$work/obsolete"
+    while read -r mode name path; do
+        is_as "$mode" "$name" "$path" || say "$mode $name $path" >>"$work/changed"
+    done <"$work/plan"
+    [ -f "$manifest" ] || return 0
+    sed -n 's/^file [^ ]* [^ ]* //p' "$manifest" >"$work/former"
+    cut -d ' ' -f 3- "$work/plan" >"$work/paths"
+    while read -r path; do
+        grep -Fqx "$path" "$work/paths" || [ ! -e "$path" ] || say "$path" >>"$work/obsolete"
+    done <"$work/former"
+}
+
+check_version() {
+    former=''
+    [ ! -f "$manifest" ] || former=$(sed -n 's/^version //p' "$manifest")
+    [ -n "$former" ] && [ "$former" != "$version" ] && [ -n "${is_latest:-}" ] || return 0
+    newest=$(printf '%s\n' "$former" "$version" | sort -t . -k 1,1n -k 2,2n -k 3,3n | tail -n 1)
+    [ "$newest" = "$version" ] || die "DSO $former is installed, and $base_url offers an older one, $version" \
+        "to go back to it: --version $version"
+}
+
+# Doing it. The journal says what is to be put back, by whoever finds it. It is there before anything changes, and is
+# renamed when everything is done and only the former files (.dso-old) are left to be removed.
+
+take_lock() {
+    say "$home" | parents >"$work/made"
+    mkdir -p "$home" 2>/dev/null && [ -w "$home" ] || die "cannot write to $home" \
+        "for the whole machine run this as root; another place: --prefix"
+    while ! ln -s "$$" "$home/.lock" 2>/dev/null; do
+        holder=$(readlink "$home/.lock") || die "cannot write to $home"
+        case $(cat "/proc/$holder/comm" 2>/dev/null) in
+        *sh | busybox) die "another installation is under way: process $holder" ;;
+        esac
+        rm -f "$home/.lock"
+    done
+    lock=$home/.lock
+}
+
+recover() {
+    if [ -f "$journal.done" ]; then
+        tidy
+    fi
+    if [ -f "$journal" ]; then
+        say "an installation was interrupted: putting back what there was before it"
+        roll_back || die "not everything could be put back, see above" "run this again"
+    fi
+    rm -f "$journal.new"
+}
+
+roll_back() {
+    rolled=0
+    while read -r what path; do
+        case $what in
+        old) [ ! -e "$path.dso-old" ] || mv -f "$path.dso-old" "$path" || rolled=1 ;;
+        new) rm -f "$path" || rolled=1 ;;
+        esac
+        case $what in
+        old | new) rm -f "$path.dso-new" "$path.dso-old" ;;
+        esac
+    done <"$journal"
+    [ "$rolled" = 0 ] || return 1
+    sort -r "$journal" | sed -n 's/^dir //p' >"$journal.new"
+    rm -f "$journal"
+    while read -r path; do rmdir "$path" 2>/dev/null; done <"$journal.new"
+    rm -f "$journal.new"
+}
+
+tidy() {
+    while read -r what path; do
+        [ "$what" != old ] || rm -f "$path.dso-old"
+    done <"$journal.done"
+    rm -f "$journal.done"
+}
+
+write_journal() {
+    {
+        sed -n 's/^dir /dir /p' "$work/manifest" | while read -r what path; do
+            [ -d "$path" ] || say "$what $path"
+        done
+        cut -d ' ' -f 3- "$work/changed" | cat - "$work/obsolete" | while read -r path; do
+            if [ -e "$path" ]; then say "old $path"; else say "new $path"; fi
+        done
+    } >"$journal.new" && sync_to "$journal.new" && mv -f "$journal.new" "$journal" ||
+        die "cannot write to $home" "is the disk full?"
+    has_changed=yes
+}
+
+sync_to() { sync -f "$@" 2>/dev/null || sync; }
+
+failed() { die "cannot write $1" "is the disk full, or read-only? DSO is as it was before"; }
+
+stage() {
+    while read -r mode name path; do
+        mkdir -p "${path%/*}" && cp "$tree/$name" "$path.dso-new" && chmod "$mode" "$path.dso-new" &&
+            cmp -s "$tree/$name" "$path.dso-new" || failed "$path"
+        [ ! -e "$path" ] || ln -f "$path" "$path.dso-old" 2>/dev/null || cp -p "$path" "$path.dso-old" || failed "$path"
+    done <"$work/changed" 2>"$work/log" || exit 1
+    sync_to "$home"
+}
+
+# Before anybody gets them: do the programs run here?
+try() {
+    new=$plugin/docker-dso.dso-new
+    [ -e "$new" ] || return 0
+    runs_at=${TMPDIR:-/tmp}
+    printf '#!/bin/sh\n' >"$work/probe" && chmod 700 "$work/probe"
+    if ! "$work/probe" 2>/dev/null; then
+        warn "$runs_at is mounted noexec. docker-dso unpacks a part of itself there: whoever uses it has to set TMPDIR
+  to a directory that is not (the agent needs nothing: its unit takes care of that)"
+        runs_at=$home
+    fi
+    TMPDIR=$runs_at "$new" docker-cli-plugin-metadata >"$work/metadata" 2>"$work/log" </dev/null ||
+        { head -n 5 "$work/log" >&2; die "docker-dso does not run on this machine, see above"; }
+    grep -Fq "\"$version\"" "$work/metadata" || die "docker-dso does not say that it is $version"
+}
+
+swap() {
+    while read -r mode name path; do
+        mv -f "$path.dso-new" "$path" || failed "$path"
+    done <"$work/changed" || exit 1
+    while read -r path; do
+        mv -f "$path" "$path.dso-old" || failed "$path"
+    done <"$work/obsolete" || exit 1
+}
+
+has_systemd() { is_system && [ -d /run/systemd/system ] && has systemctl; }
+
+look_at_agent() {
+    has_systemd && systemctl is-active --quiet dso-agent.service || return 0
+    was_active=yes
+    [ -n "$agent" ] || die "the agent runs, and would be removed" "stop it first: systemctl disable --now $units"
+}
+
+tell_systemd() {
+    has_systemd || return 0
+    cat "$work/changed" "$work/obsolete" >"$work/touched"
+    ! grep -Fq "$unit_dir/" "$work/touched" || systemctl daemon-reload || warn "systemctl daemon-reload failed"
+    [ -n "$was_active" ] || return 0
+    set -- dso-agent.service
+    ! grep -Fq .socket "$work/changed" || set -- dso-agent.socket dso-volume.socket "$@"
+    grep -Eq "/dso-agent$|$home/plugins/|$unit_dir/" "$work/touched" || return 0
+    say "restarting the agent"
+    systemctl restart "$@" && systemctl is-active --quiet dso-agent.service || {
+        journalctl -u dso-agent.service -n 5 --no-pager -o cat 2>/dev/null >&2
+        die "the new agent does not start, see above" "the former version is put back"
+    }
+}
+
+commit() {
+    mv -f "$journal" "$journal.done" || die "cannot write to $home"
+    has_changed=''
+    tidy
+}
+
+finish() {
+    code=$?
+    trap '' HUP INT TERM PIPE
+    trap - EXIT
+    if [ -n "$has_changed" ]; then
+        if roll_back; then
+            [ -z "$was_active" ] || { systemctl daemon-reload; systemctl restart dso-agent.service; } || :
+            printf '%s\n' "DSO was not installed; what was there before is there still." >&2
+        else
+            printf '%s\n' "Not everything could be put back. Run the installer again: it goes on with that." >&2
+        fi
+    fi
+    if [ -n "$lock" ]; then
+        rm -f "$journal.new" "$lock"
+        [ "$code" = 0 ] || sort -r "$work/made" | while read -r directory; do rmdir "$directory" 2>/dev/null; done
+    fi
+    [ -z "$work" ] || rm -rf "$work"
+    exit "$code"
+}
+
+# Telling
+
+show_plan() {
+    say "DSO $version would be installed${former:+ in place of $former}:"
+    sed 's/^[0-9]* [^ ]* /  /' "$work/changed"
+    [ ! -s "$work/obsolete" ] || { say "and removed:"; sed 's/^/  /' "$work/obsolete"; }
+    say "Nothing was changed (--dry-run)."
+}
+
+show_result() {
+    say "DSO $version is installed${former:+ in place of $former}:"
+    say "  $plugin/docker-dso"
+    [ -z "$agent" ] || {
+        say "  $prefix/bin/dso-agent"
+        for each in $providers; do say "  $home/plugins/dso-provider-$each"; done
+        for unit in $units; do say "  $unit_dir/$unit"; done
+    }
+    say "  man pages and completions in $share"
+    say "  to remove it: $home/uninstall.sh"
+    hints
+}
+
+hints() {
+    check_docker
+    case $plugin in
+    /usr/local/lib/docker/* | /usr/lib/docker/* | "${DOCKER_CONFIG:-${HOME:-}/.docker}"/*) ;;
+    *) warn "Docker does not look for plugins in $plugin: add it to cliPluginsExtraDirs in ~/.docker/config.json" ;;
+    esac
+    for unit in $units; do
+        [ -z "$agent" ] || [ ! -f "/etc/systemd/system/$unit" ] ||
+            warn "/etc/systemd/system/$unit takes the place of what was installed; remove it unless it is meant to"
+    done
+    if [ -n "$agent" ]; then
+        directory=$home/plugins
+        while [ -n "$directory" ]; do
+            [ -z "$(find "$directory/." -prune \( -perm -20 -o -perm -2 \) ! -perm -1000)" ] ||
+                warn "the agent starts no plugin below a directory that others may write to: chmod go-w $directory"
+            directory=${directory%/*}
+        done
+    fi
+    if ! is_system; then
+        say "Next: docker dso init"
+    elif [ -z "$former" ] && [ -n "$agent" ]; then
+        say "Next: docker dso system setup (as root), or for a vault of your own, without root: docker dso init"
+    fi
+}
+
+main() {
+    settings
+    options "$@"
+    trap finish EXIT
+    trap 'exit 129' HUP
+    trap 'exit 130' INT
+    trap 'exit 141' PIPE
+    trap 'exit 143' TERM
+    check_machine
+    places
+    work=$(umask 077 && mktemp -d "${TMPDIR:-/tmp}/dso-install.XXXXXX") || die "cannot make a temporary directory" \
+        "TMPDIR names a place for it"
+    if [ -n "$offline" ]; then take_offline; else download; fi
+    unpack
+    verify
+    check_version
+    [ -n "$dry_run" ] || { take_lock && recover; }
+    plan
+    look_at_agent
+    if [ ! -s "$work/changed" ] && [ ! -s "$work/obsolete" ]; then
+        say "DSO $version is installed already; nothing to do"
+    elif [ -n "$dry_run" ]; then
+        show_plan
+    else
+        write_journal
+        stage
+        try
+        swap
+        tell_systemd
+        commit
+        show_result
+    fi
+}
+
+main "$@"; exit; }

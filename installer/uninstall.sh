@@ -1,0 +1,178 @@
+#!/bin/sh
+# Removes what the installer of DSO put on this machine, by the manifest beside this script.
+# shellcheck disable=SC2015,SC2317  # `a && b || die`: die ends it all
+{
+usage() {
+    cat <<'USAGE'
+Usage: uninstall.sh [OPTION]...
+
+Removes DSO's programs, units, man pages and completions. Configuration (/etc/dso) and state (/var/lib/dso) are kept
+unless you say otherwise when asked; without a terminal they are kept. Vaults (~/.dso) are kept in any case but --purge.
+
+  --purge         remove configuration, state and the vault of the user who runs this, too; secrets in it are LOST
+  --yes           do not ask; with --purge: yes, really
+  --force         even while containers or volumes still need the agent
+  --prefix DIR    uninstall what was installed with this prefix (default: where this script lies)
+  --help
+USAGE
+}
+
+say() { printf '%s\n' "$*"; }
+die() {
+    printf 'Error: %s\n' "$1" >&2
+    [ $# -lt 2 ] || printf '  hint: %s\n' "$2" >&2
+    exit 1
+}
+misuse() {
+    printf 'Error: %s\n  hint: uninstall.sh --help\n' "$1" >&2
+    exit 2
+}
+has_systemd() { [ -d /run/systemd/system ] && command -v systemctl >/dev/null 2>&1; }
+
+options() {
+    purge='' yes='' force='' home=''
+    while [ $# -gt 0 ]; do
+        case $1 in
+        --purge) purge=yes ;;
+        --yes | -y) yes=yes ;;
+        --force) force=yes ;;
+        --prefix=?*) home=${1#*=}/lib/dso ;;
+        --prefix)
+            [ $# -gt 1 ] && [ -n "$2" ] || misuse "--prefix needs a value"
+            home=${2%/}/lib/dso
+            shift ;;
+        -h | --help) usage; exit 0 ;;
+        *) misuse "unknown option: $1" ;;
+        esac
+        shift
+    done
+}
+
+find_manifest() {
+    if [ -z "$home" ]; then
+        case $0 in
+        */*) home=$(cd "${0%/*}" && pwd -P) ;;
+        *) home=$(pwd -P) ;;
+        esac
+        if [ ! -f "$home/manifest" ]; then # unpacked from a release, say
+            if [ "$uid" = 0 ]; then home=/usr/local/lib/dso; else home=${XDG_DATA_HOME:-$HOME/.local/share}/dso; fi
+        fi
+    fi
+    manifest=$home/manifest
+    [ -f "$manifest" ] || die "DSO is not installed: there is no $manifest" "with another prefix: --prefix DIR"
+    [ -w "$home" ] || die "you may not remove what is in $home" "run this as root: sudo $home/uninstall.sh"
+    agent=$(sed -n 's/^agent //p' "$manifest")
+    units=$(sed -n 's|^file [^ ]* [^ ]* .*/systemd/system/||p' "$manifest")
+}
+
+# The vault of the user who runs this, whatever HOME says: with sudo that is root.
+find_vault() {
+    vault=$(getent passwd "$uid" 2>/dev/null | cut -d : -f 6)
+    vault=${vault:-${HOME:-}}/.dso
+    [ -f "$vault/vault.enc" ] || vault=''
+}
+
+confirm() { # QUESTION
+    [ -z "$yes" ] || return 0
+    [ -t 0 ] || return 1
+    printf '%s [y/N] ' "$1"
+    read -r answer || answer=''
+    case $answer in
+    [yY] | [yY][eE][sS]) return 0 ;;
+    esac
+    return 1
+}
+
+check_purge() {
+    [ -n "$purge" ] || return 0
+    find_vault
+    confirm "Remove DSO with its configuration${vault:+ AND THE VAULT $vault with all secrets in it}?" ||
+        die "nothing was removed" "--purge takes a yes: add --yes if you mean it"
+}
+
+# A volume of the agent's stalls and fails without it, and so do the containers that use it.
+check_volumes() {
+    [ -n "$agent" ] && [ -z "$force" ] && command -v docker >/dev/null 2>&1 || return 0
+    volumes=$(docker volume ls -q --filter driver=dso 2>/dev/null </dev/null) || return 0
+    [ -n "$volumes" ] || return 0
+    for each in $volumes; do
+        docker ps -a --filter "volume=$each" --format "  container {{.Names}} ({{.State}}) uses volume $each" </dev/null
+    done
+    for each in $volumes; do say "  volume $each"; done
+    die "the agent serves volumes still, see above: those containers would not start again" \
+        "\`docker dso down\` in each project (or docker rm, docker volume rm); --force removes the agent all the same"
+}
+
+stop_units() {
+    [ "$uid" = 0 ] && [ -n "$units" ] && has_systemd || return 0
+    # shellcheck disable=SC2086  # names without blanks
+    systemctl disable --now $units >/dev/null 2>&1
+    for unit in $units; do
+        ! systemctl is-active --quiet "$unit" || die "$unit cannot be stopped" "systemctl status $unit"
+    done
+}
+
+# The manifest goes last: whoever is interrupted can go on.
+remove_files() {
+    sed -n 's/^file [^ ]* [^ ]* //p' "$manifest" | while read -r path; do
+        [ "$path" = "$manifest" ] || rm -f "$path" "$path.dso-new" "$path.dso-old" || die "cannot remove $path"
+    done || exit 1
+    directories=$(sed -n 's/^dir //p' "$manifest" | sort -r)
+    rm -f "$home/.journal" "$home/.journal.done" "$home/.journal.new" "$home/.lock" "$manifest" || exit 1
+    printf '%s\n' "$directories" | while read -r path; do rmdir "$path" 2>/dev/null; done
+    if [ "$uid" = 0 ] && [ -n "$units" ] && has_systemd; then
+        systemctl daemon-reload
+        # shellcheck disable=SC2086
+        systemctl reset-failed $units 2>/dev/null
+    fi
+}
+
+remove_configuration() {
+    left=''
+    for each in /etc/dso /var/lib/dso; do
+        [ "$uid" != 0 ] || [ -z "$agent" ] || [ ! -e "$each" ] || left="${left:+$left }$each"
+    done
+    if [ -n "$left" ]; then
+        # --yes alone is no answer to this question
+        [ -n "$purge" ] || yes=''
+        if confirm "Remove configuration and state too ($left)?"; then
+            # shellcheck disable=SC2086
+            rm -rf $left || die "cannot remove $left"
+            say "removed: $left"
+        else
+            say "kept: $left"
+        fi
+    fi
+    if [ -n "$purge" ] && [ -n "$vault" ]; then
+        rm -rf "$vault" || die "cannot remove $vault"
+        say "removed: $vault"
+    fi
+}
+
+tell() {
+    [ "$uid" = 0 ] && [ -n "$agent" ] || return 0
+    ! getent group dso >/dev/null 2>&1 || say "kept: the group dso, which files may belong to (groupdel dso)"
+    ! grep -q ' /run/dso/volumes/' /proc/self/mountinfo 2>/dev/null ||
+        say "kept: secrets of running containers, mounted below /run/dso/volumes until the next boot"
+}
+
+main() {
+    set -u
+    umask 022
+    LC_ALL=C
+    export LC_ALL
+    PATH=$PATH:/usr/sbin:/sbin
+    uid=$(id -u) || exit 1
+    vault=''
+    options "$@"
+    find_manifest
+    check_purge
+    check_volumes
+    stop_units
+    remove_files
+    say "DSO was removed from ${home%/lib/dso}"
+    remove_configuration
+    tell
+}
+
+main "$@"; exit; }
