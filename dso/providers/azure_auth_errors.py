@@ -24,7 +24,6 @@ TOO_MANY = 429
 SERVER_ERROR = 500
 RETRY_AFTER = 5.0  # seconds, where a refusal for too many requests does not say
 _BAD_REQUEST = 400
-_NOT_FOUND = 404
 
 _VARIABLES = {
     "tenant_id": "AZURE_TENANT_ID",
@@ -147,14 +146,17 @@ def _metadata_fault(config: AzureConfig, exchange: Exchange, *, has_worked: bool
     label = f"{config.name}: the managed identity service at {exchange.host}"
     if exchange.status == TOO_MANY:
         return throttled(f"{label} limits the rate of requests (429)", exchange.retry_after)
-    if exchange.status >= SERVER_ERROR or (has_worked and (exchange.error is not None or exchange.status != 400)):  # noqa: PLR2004
+    if exchange.status >= SERVER_ERROR or (
+        has_worked and (exchange.error is not None or exchange.status != _BAD_REQUEST)
+    ):
         what = f"fails (status {exchange.status})" if exchange.error is None else "does not answer any more"
         return ProviderError(UNAVAILABLE, f"{label} {what}", retry_after=exchange.retry_after)
     if config.auth.method == "default":
         return _nothing_found(config)
-    if exchange.error is not None or exchange.status == _NOT_FOUND:
-        text = "gives no answer: this machine has no managed identity. It takes one in Azure, or one that"
-        return ProviderError(UNAUTHENTICATED, f"{label} {text} Azure Arc manages; elsewhere set another `auth.method:`")
+    if exchange.status != _BAD_REQUEST:
+        what = f"gives no token (status {exchange.status})" if exchange.error is None else "gives no answer"
+        text = f"{what}: this machine has no managed identity. It takes one in Azure, or one that Azure Arc manages;"
+        return ProviderError(UNAUTHENTICATED, f"{label} {text} elsewhere set another `auth.method:`")
     if config.auth.get("client_id"):
         text = "does not give out the identity of auth.client_id: assign that to this machine, and check the id"
     else:
