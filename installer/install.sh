@@ -358,6 +358,8 @@ plan() {
     done
     [ -z "$agent" ] || plan_agent
     add 755 uninstall.sh "$home/uninstall.sh"
+    # For `docker dso system setup --from`, which has no release key of its own.
+    ! is_system || add 755 install.sh "$home/install.sh"
     while read -r mode name path; do
         [ -f "$tree/$name" ] || die "the release has no $name"
         [ ! -d "$path" ] || die "$path is a directory, and a file has to go there"
@@ -496,12 +498,12 @@ roll_back() {
     rolled=0
     while read -r what path; do
         case $what in
-        old) [ ! -e "$path.dso-old" ] || mv -f "$path.dso-old" "$path" || rolled=1 ;;
+        # where nothing took its place yet, both are links to one file, and mv may refuse
+        old) [ ! -e "$path.dso-old" ] || mv -f "$path.dso-old" "$path" 2>/dev/null ||
+            cmp -s "$path.dso-old" "$path" || rolled=1 ;;
         new) rm -f "$path" || rolled=1 ;;
         esac
-        case $what in
-        old | new) rm -f "$path.dso-new" "$path.dso-old" ;;
-        esac
+        [ "$rolled" = 1 ] || [ "$what" = dir ] || rm -f "$path.dso-new" "$path.dso-old"
     done <"$journal"
     [ "$rolled" = 0 ] || return 1
     sort -r "$journal" | sed -n 's/^dir //p' >"$journal.new"
