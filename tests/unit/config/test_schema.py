@@ -14,7 +14,7 @@ from dso.config.provider_schema import COMMON, TYPES
 from dso.config.schema import ACCESS, AGENT, FILE, INJECT, SECRET, TARGETS
 from dso.config.sections import AgentsOwn, Section, Variants
 from dso.errors import ConfigError
-from dso.providers import aws_session, hashicorp_config, huawei_config
+from dso.providers import aws_session, azure_config, hashicorp_config, huawei_config
 from tests.support.process import ROOT
 
 if TYPE_CHECKING:
@@ -181,12 +181,26 @@ GOOD = {
 
 
 @pytest.mark.parametrize(("type_", "text"), [(name, text) for name, texts in GOOD.items() for text in texts])
-def test_good_settings_reach_the_provider(type_: str, text: str) -> None:
+def test_good_settings_reach_the_provider(type_: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE"):
+        monkeypatch.setenv(name, "of-kubernetes")
     config = load_config("f", environment={}, text=f"version: 1\nproviders: {{p: {{type: {type_}, {text}}}}}")
     settings = config.providers["p"].settings.reveal()
     if type_ == "vault":
         assert hashicorp_config.HashicorpConfig.read("p", settings)
     elif type_ == "aws":
         assert aws_session.read_settings("p", settings)
+    elif type_ == "azure":
+        assert azure_config.AzureConfig.read("p", settings)
     elif type_ == "huawei":
         assert huawei_config.HuaweiConfig.read("p", settings)
+
+
+def test_the_methods_of_azure_and_their_keys_are_those_of_the_plugin() -> None:
+    sections = TYPES["azure"].keys["auth"].kind.sections()
+    assert sections.keys() == azure_config.METHODS.keys()
+    for method, section in sections.items():
+        needed, optional = azure_config.METHODS[method]
+        keys = {name: key for name, key in section.keys.items() if name != "method"}
+        assert keys.keys() == {*needed, *optional}, method
+        assert {name for name, key in keys.items() if key.required} == set(needed), method
