@@ -26,14 +26,44 @@ binaries: $(BINARIES) ## Freeze the binaries into dist/bin
 
 # What PyInstaller does stays in .build. It compresses nothing (see build/specs/common.py), and starts afresh,
 # since it would not notice a change of its hooks. The binary is replaced at one go: another may be running.
-FREEZE = PYINSTALLER_CONFIG_DIR=.build/pyinstaller/$* PYINSTALLER_ZLIB_COMPRESSION_LEVEL=0 PYTHONDONTWRITEBYTECODE=1 \
-         PYTHONHASHSEED=0 $(PYTHON) -m PyInstaller --noconfirm --log-level WARN
+# freeze PYTHON, DIRECTORY for what it does
+define freeze
+	rm -rf $(2)/work/$*
+	PYINSTALLER_CONFIG_DIR=$(2)/pyinstaller/$* PYINSTALLER_ZLIB_COMPRESSION_LEVEL=0 PYTHONDONTWRITEBYTECODE=1 \
+	    PYTHONHASHSEED=0 $(1) -m PyInstaller --noconfirm --log-level WARN --workpath $(2)/work/$* --distpath $(2)/bin $<
+	@mkdir -p $(@D)
+	mv -f $(2)/bin/$* $@
+endef
 
 dist/bin/%: build/specs/%.spec .venv/.ready $(SOURCES)
-	rm -rf .build/work/$*
-	$(FREEZE) --workpath .build/work/$* --distpath .build/bin $<
+	$(call freeze,$(PYTHON),.build)
+
+# Releases are frozen with an interpreter of their own, for machines older than this one: docs/releasing.md.
+RELEASE := .build/release
+RELEASE_BINARIES := $(BINARIES:dist/bin/%=$(RELEASE)/frozen/%)
+
+.PHONY: dist
+dist: NEWEST = --newest
+dist: $(RELEASE_BINARIES) ## Make the release, dist/dso-VERSION-linux-ARCH.tar.gz; the first time it takes minutes
+	$(PYTHON) -m build.release.dist --venv $(RELEASE)/venv --interpreter "$$(cat $(RELEASE)/interpreter)" \
+	    --work $(RELEASE) --output dist $^
+
+.PHONY: release-binaries
+release-binaries: $(RELEASE_BINARIES)
+
+$(RELEASE)/frozen/%: build/specs/%.spec $(RELEASE)/venv/.ready $(SOURCES)
+	$(call freeze,$(RELEASE)/venv/bin/python,$(RELEASE))
+
+$(RELEASE)/venv/.ready: $(RELEASE)/interpreter build/requirements.txt build/release/venv.sh
+	build/release/venv.sh $(RELEASE)/venv "$$(cat $<)" build/requirements.txt
+	@touch $@
+
+# Where the release interpreter is: looked up each time, and only another one counts as a change.
+.PHONY: FORCE
+$(RELEASE)/interpreter: .venv/.ready FORCE
 	@mkdir -p $(@D)
-	mv -f .build/bin/$* $@
+	@build/release/interpreter.sh $(NEWEST) >$@.new
+	@cmp -s $@.new $@ || mv $@.new $@
 
 .PHONY: lint
 lint: .venv/.ready ## Check style and types

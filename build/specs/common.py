@@ -8,7 +8,9 @@ the reasons and what each of them is worth.
 from __future__ import annotations
 
 import os
+import sys
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from PyInstaller.building.api import EXE, PYZ
@@ -36,6 +38,10 @@ BASE_MODULES = ("encodings", "encodings.aliases", "encodings.ascii", "encodings.
 
 # What the boot loader is linked with itself is on every machine where it runs.
 LINKED = ("libz.so.1",)
+
+# The interpreter of releases (build/release) says which wheels are old enough for it. No library of the machine that
+# builds goes into a release: it would need that machine's glibc.
+IS_RELEASE = find_spec("_manylinux") is not None
 
 OPTIONS = [("X utf8=1", None, "OPTION")]
 
@@ -68,7 +74,7 @@ def freeze(
         hookspath=[os.path.join(CONF["specpath"], "hooks")],
         excludes=excludes,
     )
-    libraries, extensions = _split([entry for entry in analysis.binaries if entry[0] not in LINKED], "EXTENSION")
+    libraries, extensions = _split([entry for entry in analysis.binaries if _is_wanted(entry)], "EXTENSION")
     pyz = PYZ(analysis.pure)
     pyz.dependencies, bootstrap_extensions = _split(pyz.dependencies, "EXTENSION")
     eager = [entry for entry in libraries if entry[2] == "BINARY"] if daemon else _eager(libraries)
@@ -86,6 +92,12 @@ def freeze(
         strip=True,
         upx=False,
     )
+
+
+def _is_wanted(entry: tuple[str, str, str]) -> bool:
+    name, path, _ = entry
+    ours = os.path.realpath(path).startswith((sys.prefix, os.path.realpath(sys.base_prefix)))
+    return name not in LINKED and (ours or not IS_RELEASE)
 
 
 def _split(toc: Toc, kind: str) -> tuple[Toc, Toc]:

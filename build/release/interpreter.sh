@@ -1,0 +1,84 @@
+#!/bin/bash
+# The Python that releases are frozen with: it runs on any machine with glibc 2.28, and knows no newer wheels.
+#
+#   interpreter.sh             print its directory, after building it if there is none yet
+#   interpreter.sh --newest    the same, but first ask Debian whether one of its sources has been fixed since
+#
+# CPython, OpenSSL, expat, zlib and libffi are Debian's (sources.sh), the compiler comes from PyPI (requirements.txt);
+# docs/decisions/0012 says why. Kept in ${XDG_CACHE_HOME:-~/.cache}/dso-release under a digest of what it is made
+# from: building takes minutes, then nothing. In the directory are python/, sources (NAME VERSION of each),
+# licences/NAME, and the pip that CPython brings. DSO_PYTHON is a Python with pip, to get the compiler with (.venv's).
+set -euo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=build/release/common.sh
+. "$here/common.sh"
+
+recipe=$(digest "$here"/{interpreter,libraries,cpython,zcc,common}.sh "$here/requirements.txt")
+builder=${DSO_PYTHON:-$here/../../.venv/bin/python}
+
+# The newest that this recipe has made here.
+kept() { find "$cache" -mindepth 1 -maxdepth 1 -name "interpreter-$recipe-*" -printf '%T@ %p\n' 2>/dev/null | sort -rn | head -n 1 | cut -d ' ' -f 2-; }
+
+compiler() {
+    local directory
+    directory=$cache/zig-$(digest "$here/requirements.txt")
+    if [ ! -d "$directory" ]; then
+        "$builder" -m pip install --quiet --disable-pip-version-check --only-binary :all: --target "$work/zig" \
+            -r "$here/requirements.txt" >&2 || die "the compiler cannot be had (see above)"
+        mv "$work/zig" "$directory"
+    fi
+    echo "$directory/ziglang/zig"
+}
+
+build() {
+    local target=$1 versions=$2 name version
+    work=$(mktemp -d "$cache/work.XXXXXX")
+    trap 'rm -rf "$work"' EXIT
+    ZIG_BINARY=$(compiler)
+    export ZIG_BINARY ZIG_TARGET=$arch-linux-gnu.$glibc
+    export ZIG_GLOBAL_CACHE_DIR=$work/zig-cache ZIG_LOCAL_CACHE_DIR=$work/zig-cache
+    say "building the release interpreter for glibc $glibc; this takes minutes"
+    mkdir -p "$work"/{source,result/{licences,pip}}
+    while read -r name version; do
+        "$here/sources.sh" unpack "$work/source" "$name" "$version"
+        cp "$work/source/$name/debian/copyright" "$work/result/licences/$name"
+    done <<<"$versions"
+    printf '%s\n' "$versions" >"$work/result/sources"
+    cp "$work"/source/python3.13/Lib/ensurepip/_bundled/pip-*.whl "$work/result/pip"
+    # what programs say about the time they were compiled at
+    SOURCE_DATE_EPOCH=$(cd "$work/source/python3.13" && dpkg-parsechangelog -S Timestamp)
+    export SOURCE_DATE_EPOCH
+    "$here/libraries.sh" "$work/source" "$work/libraries" >"$work/log" 2>&1 || failed "its libraries"
+    "$here/cpython.sh" "$work/source/python3.13" "$work/libraries" "$work/result/python" >>"$work/log" 2>&1 || failed CPython
+    mv "$work/result" "$target"
+    find "$cache" -mindepth 1 -maxdepth 1 -name 'interpreter-*' ! -path "$target" -mtime +30 -exec rm -rf {} +
+}
+
+failed() {
+    tail -n 40 "$work/log" >&2
+    cp "$work/log" "$cache/log"
+    die "$1 cannot be built; the whole log is $cache/log"
+}
+
+main() {
+    local found versions target
+    found=$(kept)
+    if [ -z "$found" ] || [ "${1:-}" = --newest ]; then
+        if versions=$("$here/sources.sh" list); then
+            target=$cache/interpreter-$recipe-$(sha256sum <<<"$versions" | cut -c 1-16)
+            [ -d "$target" ] || build "$target" "$versions"
+            touch "$target" # it is the newest
+            found=$target
+        else
+            [ -n "$found" ] || exit 1
+            say "whether Debian has newer sources cannot be told: taking those of $(date -r "$found" +%F)"
+        fi
+    fi
+    echo "$found"
+}
+
+case ${1:-} in
+    "" | --newest) exclusively main "$@" ;;
+    *) die "usage: interpreter.sh [--newest]" ;;
+esac
