@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import secrets
@@ -269,6 +270,18 @@ def test_content_of_any_type_arrives_byte_by_byte(
     found = opened.get(name, None)
     assert found.content.reveal() == CONTENTS[content].encode()
     assert not found.is_fields
+
+
+@pytest.mark.parametrize("content_type", ["application/x-pkcs12", "Application/X-PKCS12; charset=utf-8"])
+def test_certificate_with_its_key_is_the_file_that_key_vault_has_in_base64(
+    azure: AzureCloud, opened: AzureProvider, name: str, content_type: str
+):
+    file = b"\x30\x82\x01\x00" + bytes(range(256))
+    text = base64.b64encode(file).decode()
+    azure.put(name, text, content_type)
+    assert read(opened, name) == file
+    azure.put(name, text, "text/plain")
+    assert read(opened, name) == text.encode()
 
 
 def test_empty_value_is_a_value(azure: AzureCloud, opened: AzureProvider, name: str):
