@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 FIXTURES = "tests/fixtures/systemd"
 UNITS = ("dso-agent.service", "dso-agent.socket", "dso-volumes.socket")
-PROGRAMS = ("docker-dso", "dso-agent", "dso-provider-vault", "dso-provider-aws")
+PLUGINS = ("dso-provider-aws", "dso-provider-azure", "dso-provider-huawei", "dso-provider-vault")
+PROGRAMS = ("docker-dso", "dso-agent", *PLUGINS)
 SECRET = Canary.new()
 CONFIG = 'version: 1\nproviders: {here: {type: static, file: "${SECRETS_FILE}"}}\n'
 STACK = """
@@ -66,6 +67,7 @@ def test_readmes_commands_install_cloud_mode(machine: Machine) -> None:
         machine.shell(f"cd /src; {command}")
     assert machine.unit("dso-agent.service", "ActiveState") == "active"
     assert machine.shell("stat -c %a /etc/dso/agent.env").out.strip() == "600"
+    assert machine.shell(f"ls {PLUGIN_DIR}").out.split() == [*PLUGINS[:3], "dso-provider-static", PLUGINS[3]]
     machine.run("usermod", "-aG", "dso", "ann")
 
     as_ann = ["env", "HOME=/home/ann", "sh", "-euc"]
