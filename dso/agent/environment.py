@@ -20,7 +20,8 @@ _FOR_ALL = (
 )
 
 # By type, names and beginnings of names (`AWS_*`). HashiCorp's client would take VAULT_ADDR and VAULT_TOKEN in place
-# of what dso.yaml leaves out, so it gets none: its settings are dso.yaml's alone.
+# of what dso.yaml leaves out, and Huawei Cloud's SDK HUAWEICLOUD_SDK_*, so they get none: their settings are dso.yaml's
+# alone.
 _BY_TYPE: dict[str, tuple[str, ...]] = {
     "aws": ("AWS_*",),
     "azure": (
@@ -31,7 +32,6 @@ _BY_TYPE: dict[str, tuple[str, ...]] = {
         "IMDS_ENDPOINT",
         "MSI_*",
     ),
-    "huawei": ("HUAWEICLOUD_SDK_*",),
 }
 
 # The boot loader of a frozen agent set these for itself; a frozen plugin would take our unpacked files for its own.

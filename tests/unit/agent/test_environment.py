@@ -38,7 +38,6 @@ def test_everything_else_stays_here(provider_type: str, name: str) -> None:
             ["AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI"],
         ),
         ("azure", ["AZURE_TENANT_ID", "IDENTITY_ENDPOINT", "IDENTITY_HEADER", "MSI_ENDPOINT", "MSI_SECRET"]),
-        ("huawei", ["HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK"]),
     ],
 )
 def test_credential_chain_of_one_type_is_for_that_type_alone(provider_type: str, names: list[str]) -> None:
@@ -48,8 +47,9 @@ def test_credential_chain_of_one_type_is_for_that_type_alone(provider_type: str,
         assert passed(other, **own) == {}
 
 
-def test_hashicorps_own_variables_do_not_override_dso_yaml() -> None:
+def test_hashicorps_and_huaweis_own_variables_do_not_override_dso_yaml() -> None:
     assert passed("vault", VAULT_ADDR="x", VAULT_TOKEN="x", VAULT_NAMESPACE="x") == {}
+    assert passed("huawei", HUAWEICLOUD_SDK_AK="x", HUAWEICLOUD_SDK_SK="x", HUAWEICLOUD_SDK_REGIONS_FILE="x") == {}
 
 
 def test_named_variables_are_passed_and_unset_ones_left_out() -> None:
