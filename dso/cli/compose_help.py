@@ -28,16 +28,29 @@ def add_command(
     flags: Sequence[tuple[str, str]],
     notes: str,
 ) -> None:
-    """Add a parser that serves `--help` and the man pages only."""
+    """Add a parser that serves `--help`, completion and the man pages only."""
     import argparse
 
-    shown = "\n".join(f"  {flag:<22} {text}" for flag, text in flags)
     parser = subparsers.add_parser(
         name,
         help=summary,
         description=description,
         usage=f"docker dso {name} {usage}",
-        epilog=f"flags of DSO's own:\n{shown}\n\n{notes}",
+        epilog=notes,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_flags(parser, "flags of DSO's own", flags)
     parser.set_defaults(run=None)
+
+
+def add_flags(parser: argparse.ArgumentParser, title: str, flags: Sequence[tuple[str, str]]) -> None:
+    """Add flags written as help shows them, such as `-c, --config FILE` and `--mode local|cloud`."""
+    group = parser.add_argument_group(title)
+    for written, text in flags:
+        *short, last = written.split(", ")
+        name, _, takes = last.partition(" ")
+        if not takes:
+            group.add_argument(*short, name, action="store_true", help=text)
+        else:
+            choices = takes.split("|") if "|" in takes else None
+            group.add_argument(*short, name, metavar=takes, choices=choices, help=text)

@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+COMPLETION_REQUESTS = ("__complete", "__completeNoDesc")  # from the shell, through Docker
 HELP_FLAGS = ("-h", "--help")
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
@@ -53,6 +54,10 @@ def _run(invocation: Invocation) -> int:
     asks_for_help = _asks_for_help(invocation)
     if invocation.command in COMPOSE_COMMANDS and not asks_for_help:
         return int(load(invocation.command).run(invocation))
+    if invocation.command in COMPLETION_REQUESTS:
+        from dso.cli.cmd_complete import run
+
+        return run(invocation)
     if invocation.command == "secret":
         from dso.cli.cmd_secret import is_plain_get, write_value
 

@@ -12,14 +12,12 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 DESCRIPTION = "Start Compose stacks with their secrets, without plaintext on disk."
-EPILOG = """\
-flags for every command:
-  --mode local|cloud     choose the mode instead of detecting it
-  -c, --config FILE      cloud configuration to use
-  --debug                trace what is done, and show tracebacks (never values)
-
-Run `docker dso COMMAND --help` for more on a command.
-"""
+EPILOG = "Run `docker dso COMMAND --help` for more on a command."
+GLOBAL_FLAGS = (
+    ("--mode local|cloud", "choose the mode instead of detecting it"),
+    ("-c, --config FILE", "cloud configuration to use; means Cloud Mode"),
+    ("--debug", "trace what is done, and show tracebacks (never values)"),
+)
 
 
 class Parser(argparse.ArgumentParser):
@@ -31,7 +29,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def build_parser(only: str | None = None) -> Parser:
-    """The parser of all commands, or of one: a run needs no more than its own."""
+    """The parser of all commands, or of one: a run needs no more than its own.
+
+    That of all has the flags for every command too, for who reads it; `dso.cli.invocation` is what takes them.
+    """
     parser = Parser(
         prog="docker dso",
         description=DESCRIPTION,
@@ -41,4 +42,8 @@ def build_parser(only: str | None = None) -> Parser:
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
     for command in [only] if only else COMMANDS:
         load(command).register(subparsers)
+    if not only:
+        from dso.cli.compose_help import add_flags
+
+        add_flags(parser, "flags for every command", GLOBAL_FLAGS)
     return parser

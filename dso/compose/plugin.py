@@ -65,6 +65,24 @@ def start_compose(docker: Sequence[str], words: Sequence[str], *, stdin: int | N
         return through_docker()
 
 
+def start_completion(words: Sequence[str]) -> Running:
+    """Start what answers the shell's question for `docker compose <words>`, the last being the one at the cursor.
+
+    Asked for completion, Docker hands on none of its flags, and calls the plugin the command it was started by.
+
+    Raises:
+        DockerNotFoundError: there is no `docker`.
+    """
+    request = ["__complete", "compose", *words]
+    plugin = find_plugin(())
+    if plugin is not None:
+        try:
+            return start([plugin, *request], environment=child_environment({_STARTED_BY: "docker"}))
+        except (OSError, DockerNotFoundError):  # as above
+            pass
+    return start(["docker", *request])
+
+
 def find_plugin(flags: Sequence[str]) -> str | None:
     """The program that Docker with these global flags runs for `compose`; None when that is not certain.
 
