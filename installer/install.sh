@@ -473,14 +473,14 @@ take_lock() {
     say "$home" | parents >"$work/made"
     mkdir -p "$home" 2>/dev/null && [ -w "$home" ] || die "cannot write to $home" \
         "for the whole machine run this as root; another place: --prefix"
-    while ! ln -s "$$" "$home/.lock" 2>/dev/null; do
-        holder=$(readlink "$home/.lock") || die "cannot write to $home"
+    lock=$home/.lock
+    while ! ln -s "$$" "$lock" 2>/dev/null; do
+        holder=$(readlink "$lock") || die "cannot write to $home"
         case $(cat "/proc/$holder/comm" 2>/dev/null) in
         *sh | busybox) die "another installation is under way: process $holder" ;;
         esac
-        rm -f "$home/.lock"
+        rm -f "$lock"
     done
-    lock=$home/.lock
 }
 
 recover() {
@@ -489,6 +489,7 @@ recover() {
     fi
     if [ -f "$journal" ]; then
         say "an installation was interrupted: putting back what there was before it"
+        sed -n 's/^dir //p' "$journal" >>"$work/made"
         roll_back || die "not everything could be put back, see above" "run this again"
     fi
     rm -f "$journal.new"
@@ -520,16 +521,16 @@ tidy() {
 }
 
 write_journal() {
+    has_changed=yes
     {
-        sed -n 's/^dir /dir /p' "$work/manifest" | while read -r what path; do
-            [ -d "$path" ] || say "$what $path"
+        sed -n 's/^dir //p' "$work/manifest" | while read -r path; do
+            if [ ! -d "$path" ] || grep -Fqx "$path" "$work/made"; then say "dir $path"; fi
         done
         cut -d ' ' -f 3- "$work/changed" | cat - "$work/obsolete" | while read -r path; do
             if [ -e "$path" ]; then say "old $path"; else say "new $path"; fi
         done
     } >"$journal.new" && sync_to "$journal.new" && mv -f "$journal.new" "$journal" ||
         die "cannot write to $home" "is the disk full?"
-    has_changed=yes
 }
 
 sync_to() { sync -f "$@" 2>/dev/null || sync; }
@@ -541,7 +542,7 @@ stage() {
         mkdir -p "${path%/*}" && cp "$tree/$name" "$path.dso-new" && chmod "$mode" "$path.dso-new" &&
             cmp -s "$tree/$name" "$path.dso-new" || failed "$path"
         [ ! -e "$path" ] || ln -f "$path" "$path.dso-old" 2>/dev/null || cp -p "$path" "$path.dso-old" || failed "$path"
-    done <"$work/changed" 2>"$work/log" || exit 1
+    done <"$work/changed" || exit 1
     sync_to "$home"
 }
 
@@ -603,7 +604,7 @@ finish() {
     code=$?
     trap '' HUP INT TERM PIPE
     trap - EXIT
-    if [ -n "$has_changed" ]; then
+    if [ -n "$has_changed" ] && [ -f "$journal" ]; then
         if roll_back; then
             [ -z "$was_active" ] || { systemctl daemon-reload; systemctl restart dso-agent.service; } || :
             printf '%s\n' "DSO was not installed; what was there before is there still." >&2
@@ -611,9 +612,11 @@ finish() {
             printf '%s\n' "Not everything could be put back. Run the installer again: it goes on with that." >&2
         fi
     fi
-    if [ -n "$lock" ]; then
+    if [ -n "$lock" ] && [ "$(readlink "$lock")" = "$$" ]; then
         rm -f "$journal.new" "$lock"
-        [ "$code" = 0 ] || sort -r "$work/made" | while read -r directory; do rmdir "$directory" 2>/dev/null; done
+    fi
+    if [ "$code" != 0 ] && [ -f "$work/made" ]; then
+        sort -r "$work/made" | while read -r directory; do rmdir "$directory" 2>/dev/null; done
     fi
     [ -z "$work" ] || rm -rf "$work"
     exit "$code"

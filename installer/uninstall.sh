@@ -114,11 +114,14 @@ stop_units() {
 
 # The manifest goes last: whoever is interrupted can go on.
 remove_files() {
-    sed -n 's/^file [^ ]* [^ ]* //p' "$manifest" | while read -r path; do
+    # the journals are of an installation that was interrupted
+    for each in "$manifest" "$home/.journal" "$home/.journal.done"; do
+        [ ! -f "$each" ] || sed -n 's/^file [^ ]* [^ ]* //p; s/^old //p; s/^new //p' "$each"
+    done | while read -r path; do
         [ "$path" = "$manifest" ] || rm -f "$path" "$path.dso-new" "$path.dso-old" || die "cannot remove $path"
     done || exit 1
-    directories=$(sed -n 's/^dir //p' "$manifest" | sort -r)
-    rm -f "$home/.journal" "$home/.journal.done" "$home/.journal.new" "$home/.lock" "$manifest" || exit 1
+    directories=$(cat "$manifest" "$home/.journal" 2>/dev/null | sed -n 's/^dir //p' | sort -ru)
+    rm -f "$home"/.journal* "$home/.lock" "$manifest".* "$manifest" || exit 1
     printf '%s\n' "$directories" | while read -r path; do rmdir "$path" 2>/dev/null; done
     if [ "$uid" = 0 ] && [ -n "$units" ] && has_systemd; then
         systemctl daemon-reload

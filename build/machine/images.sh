@@ -85,7 +85,7 @@ FINISH
     chmod +x "$tree/finish"
     local unused="ctr containerd-shim containerd-shim-runc-v1 containerd-stress" options=() name
     for name in $unused; do options+=(--dpkgopt="path-exclude=/usr/bin/$name"); done
-    debian "${options[@]}" --include="systemd systemd-sysv dbus procps iptables $packages" \
+    debian "${options[@]}" --include="systemd systemd-sysv dbus procps iptables openssl curl $packages" \
         --setup-hook='mkdir -p "$1/etc/apt/preferences.d"' --setup-hook="copy-in $tree/trixie /etc/apt/preferences.d" \
         --customize-hook="$tree/finish" bookworm - \
         "deb $mirror bookworm main" "deb $mirror trixie main" | import \

@@ -18,6 +18,11 @@ need ps procps
 need strace strace
 need unshare util-linux
 need ip iproute2
+need shellcheck shellcheck
+need dash dash
+need busybox busybox-static
+need setpriv util-linux
+need openssl openssl
 [ "${#missing[@]}" != 0 ] || exit 0
 
 # The tests start a server of their own, on loopback: Debian's must not run here because of them, now or after a boot.

@@ -1,0 +1,135 @@
+"""Small signed releases for tests of the installer: the brief layout of a release, with stand-ins for the programs.
+
+key = Key.make(directory)
+release = Release("0.2.0", key, directory)      # its tarball, install.sh with the key, `latest`
+release.tree[...]                               # may be changed before `pack`
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import platform
+import tarfile
+from typing import NamedTuple
+
+from tests.support.process import ROOT, run
+
+INSTALLER = os.path.join(ROOT, "installer")
+PROVIDERS = ("vault", "aws", "azure", "huawei")
+UNITS = ("dso-agent.service", "dso-agent.socket", "dso-volume.socket")
+ARCH = platform.machine()
+_SIGNATURES = frozenset({"SHA256SUMS", "SHA256SUMS.sig", "SHA256SUMS.csr"})
+
+# What a program answers when it is asked for its version or, by Docker, for its metadata.
+_STAND_IN = """#!/bin/sh
+# {name} {version}
+echo '{{"SchemaVersion": "0.1.0", "Version": "{version}"}}'
+"""
+
+
+class Key(NamedTuple):
+    """An Ed25519 key of OpenSSL's making: its private half as a file, its public half as install.sh has it."""
+
+    path: str
+    public: str
+
+    @classmethod
+    def make(cls, directory: str) -> Key:
+        """A new key in `directory`."""
+        path = os.path.join(directory, "key.pem")
+        run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", path])
+        public = run(["openssl", "pkey", "-in", path, "-pubout"]).out.splitlines()
+        return cls(path, "".join(public[1:-1]))
+
+    def sign(self, content: bytes, directory: str) -> tuple[bytes, bytes]:
+        """The signature of `content`, and the certificate request that OpenSSL 1.1.1 can verify instead."""
+        given, made = os.path.join(directory, "given"), os.path.join(directory, "made")
+        with open(given, "wb") as file:
+            file.write(content)
+        run(["openssl", "pkeyutl", "-sign", "-rawin", "-inkey", self.path, "-in", given, "-out", made])
+        with open(made, "rb") as file:
+            signature = file.read()
+        with open(given, "w") as file:
+            file.write("[req]\ndistinguished_name=dn\n[dn]\n")
+        name = f"/CN={hashlib.sha256(content).hexdigest()}"
+        run(["openssl", "req", "-new", "-config", given, "-key", self.path, "-subj", name, "-out", made])
+        with open(made, "rb") as file:
+            return signature, file.read()
+
+
+class Release:
+    """A release: `tree` has its files by name until `pack` is called.
+
+    Attributes:
+        directory: what a base URL would serve: the tarball, install.sh, `latest`.
+        tarball: the tarball's path.
+        script: install.sh's path.
+    """
+
+    def __init__(self, version: str, key: Key, directory: str, *, arch: str = ARCH) -> None:
+        self.version = version
+        self.key = key
+        self.top = f"dso-{version}-linux-{arch}"
+        self.directory = directory
+        self.tarball = os.path.join(directory, f"{self.top}.tar.gz")
+        self.script = os.path.join(directory, "install.sh")
+        self.tree = _tree(version, key)
+        self.extra: list[tuple[tarfile.TarInfo, bytes]] = []  # entries after the others, unsigned
+
+    def use(self, binaries: str, *names: str) -> None:
+        """Take these programs from a directory, instead of stand-ins."""
+        for name in names:
+            with open(os.path.join(binaries, name), "rb") as file:
+                self.tree[f"bin/{name}"] = file.read()
+
+    def sign(self) -> None:
+        """Make SHA256SUMS and its signatures of what is there now."""
+        names = sorted(set(self.tree) - _SIGNATURES)
+        sums = "".join(f"{hashlib.sha256(self.tree[name]).hexdigest()}  {name}\n" for name in names).encode()
+        signature, request = self.key.sign(sums, self.directory)
+        self.tree |= {"SHA256SUMS": sums, "SHA256SUMS.sig": signature, "SHA256SUMS.csr": request}
+
+    def pack(self, *, sign: bool = True) -> Release:
+        """Write everything to `directory`; with `sign=False` what was signed before is signed still."""
+        os.makedirs(self.directory, exist_ok=True)
+        if sign:
+            self.sign()
+        with tarfile.open(self.tarball, "w:gz", compresslevel=1) as archive:
+            for name, content in sorted(self.tree.items()):
+                entry = tarfile.TarInfo(f"{self.top}/{name}")
+                entry.mode = 0o755 if name.startswith("bin/") or name.endswith(".sh") else 0o644
+                _add(archive, entry, content)
+            for entry, content in self.extra:
+                _add(archive, entry, content)
+        for name, text in (("install.sh", self.tree["install.sh"]), ("latest", f"{self.version}\n".encode())):
+            with open(os.path.join(self.directory, name), "wb") as file:
+                file.write(text)
+        return self
+
+
+def _add(archive: tarfile.TarFile, entry: tarfile.TarInfo, content: bytes) -> None:
+    entry.size = len(content)
+    archive.addfile(entry, io.BytesIO(content))
+
+
+def installer(key: Key) -> bytes:
+    """install.sh with a release key, as `make dist` makes it."""
+    with open(os.path.join(INSTALLER, "install.sh"), "rb") as file:
+        source = file.read()
+    assert source.count(b"'@RELEASE_KEY@'") == 1
+    return source.replace(b"'@RELEASE_KEY@'", f"'{key.public}'".encode())
+
+
+def _tree(version: str, key: Key) -> dict[str, bytes]:
+    tree = {"VERSION": f"{version}\n".encode(), "install.sh": installer(key), "LICENSE": b"ours\n"}
+    programs = ["docker-dso", "dso-agent", *(f"dso-provider-{each}" for each in PROVIDERS)]
+    tree |= {f"bin/{name}": _STAND_IN.format(name=name, version=version).encode() for name in programs}
+    for name in ("uninstall.sh", *(f"systemd/{unit}" for unit in UNITS)):
+        with open(os.path.join(INSTALLER, name), "rb") as file:
+            tree[name] = file.read()
+    pages = ("man/man1/docker-dso.1", "man/man1/docker-dso-up.1", "man/man5/dso.yaml.5", "man/man8/dso-agent.8")
+    completions = ("bash/docker-dso", "zsh/_docker-dso", "fish/docker-dso.fish")
+    rest = (*pages, *(f"completions/{name}" for name in completions), "licenses/some/LICENSE.txt", "sbom.cdx.json")
+    return tree | {name: f"{name} of {version}\n".encode() for name in rest}
