@@ -249,6 +249,36 @@ class AgentSocketError(DsoError):
     code = 48
 
 
+class UnhealthyError(DsoError):
+    """`system doctor` found something that does not work."""
+
+    code = 60
+
+
+class SetupUnfinishedError(DsoError):
+    """`system setup` has written its files, and variables in them have no value yet."""
+
+    code = 61
+
+
+class SetupFailedError(DsoError):
+    """`system setup` failed; what was there before is there again."""
+
+    code = 62
+
+
+class RootNeededError(DsoError):
+    """Only root may do this."""
+
+    code = 63
+
+
+class ServiceError(DsoError):
+    """systemd is not there, or could not start, stop or enable the agent."""
+
+    code = 64
+
+
 class ComposeFailedError(Exception):
     """Compose refused the stack: its own message and exit code are passed on as they are."""
 

@@ -31,6 +31,12 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags, which `docker dso system logs` has too."""
     parser.add_argument("-f", "--follow", action="store_true", help="go on until ^C")
     parser.add_argument(
         "-n",
@@ -40,7 +46,6 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--since", metavar="TIME", help="only what is newer: 10m, 2h, 3d, or an ISO date or time")
     parser.add_argument("--level", choices=LEVELS, default="debug", help="only lines of this level and graver ones")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -26,6 +26,7 @@ COMMANDS = (
     "sync",
     "logs",
     "watch",
+    "system",
     "version",
 )
 
@@ -104,6 +105,10 @@ def load(command: str) -> ModuleType:  # noqa: C901, PLR0911, PLR0912  # one bra
         from dso.cli import cmd_watch
 
         return cmd_watch
+    if command == "system":
+        from dso.cli import cmd_system
+
+        return cmd_system
     if command == "version":
         from dso.cli import cmd_version
 

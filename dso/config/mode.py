@@ -90,8 +90,7 @@ def _auto_detect(exists: Callable[[str], bool]) -> Mode:
         "DSO is not set up: found no "
         f"{paths.SYSTEM_CONFIG}, no ./{paths.PROJECT_CONFIG} and no {_home_relative(vault)}",
         hint="for secrets on this machine:        docker dso init\n"
-        "for secrets from a cloud provider:  write /etc/dso/dso.yaml (docs/dso-yaml.md) and start dso-agent;\n"
-        "                                    `sudo docker dso system setup` will do both in a later release",
+        "for secrets from a cloud provider:  sudo docker dso system setup",
     )
 
 

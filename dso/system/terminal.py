@@ -55,6 +55,28 @@ def confirm(question: str) -> bool:
         os.close(terminal)
 
 
+def ask_line(prompt: str) -> str | None:
+    """One line typed at the controlling terminal, shown as it is typed, without blanks around it; None: no terminal."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        os.write(terminal, prompt.encode())
+        return _read_line(terminal).decode("utf-8", "replace").strip()
+    finally:
+        os.close(terminal)
+
+
+def has_terminal() -> bool:
+    """Whether there is somebody who could be asked."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
+
+
 def _read_hidden(terminal: int, prompt: str) -> bytes:
     import termios
 

@@ -14,8 +14,9 @@ LEVELS = {
     "dso.system": 1,
     "dso.protocol": 2,
     **dict.fromkeys(["dso.config", "dso.compose", "dso.vault", "dso.delivery"], 3),
-    **dict.fromkeys(["dso.cli", "dso.agent", "dso.providers"], 4),
-    "dso.entry": 5,
+    "dso.host": 4,  # setting up and examining this machine, by means of all of those
+    **dict.fromkeys(["dso.cli", "dso.agent", "dso.providers"], 5),
+    "dso.entry": 6,
 }
 SIDEWAYS = {
     ("dso.secret", "dso.errors"),
@@ -24,7 +25,7 @@ SIDEWAYS = {
 
 # What a module may import at its top: the interpreter has these at hand, or finds them at once.
 CHEAP = {"__future__", "errno", "fcntl", "os", "posix", "sys", "time", "typing"}
-CHEAP |= {"_signal", "_frozen_importlib", "_frozen_importlib_external"}
+CHEAP |= {"_signal", "_frozen_importlib", "_frozen_importlib_external", "stat"}  # `os` imports stat itself
 TOP_EXCEPTIONS = {("dso.cli.parser", "argparse")}  # itself only imported where a command line is parsed
 
 # Start once and run for long: what they import costs nobody a moment of every command.

@@ -1,0 +1,1 @@
+"""This machine: setting up Cloud Mode on it, and examining what is wrong with it."""
