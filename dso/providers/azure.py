@@ -71,17 +71,9 @@ class AzureProvider:
         self._timeout = timeout
         self._names = Names(config.name)
         self._session = ProviderSession(config.name, config.ca_cert, timeout)
-        transport = Transport(self._session, timeout)
-        self._credentials = Credentials(config, transport, timeout)
+        self._transport = Transport(self._session, timeout)
+        self._credentials = Credentials(config, self._transport, timeout)
         self._credentials.prepare()
-        self._client = SecretClient(
-            config.vault_url,
-            self._credentials,
-            transport=transport,
-            user_agent=f"dso/{VERSION}",
-            permit_redirects=False,
-            retry_connect=1,
-        )
         self._requests = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="azure")
 
     @classmethod
@@ -118,7 +110,7 @@ class AzureProvider:
         except LateError:
             future.cancel()
             target = Target(f"{self._config.name}: Key Vault {self._config.vault_host}", "`vault_url:`")
-            raise late_fault(target, self._timeout) from None
+            raise of_secret(late_fault(target, self._timeout), wanted) from None
 
     def _get(self, wanted: Wanted, deadline: Deadline) -> SecretData:
         began = time.monotonic()
@@ -134,7 +126,7 @@ class AzureProvider:
         """One request to Key Vault, and what the SDK makes of it; ProviderError."""
         with recording() as attempt:
             try:
-                secret = self._client.get_secret(wanted.name, wanted.version)
+                secret = self._client().get_secret(wanted.name, wanted.version)
             except ProviderError as error:
                 failure = of_secret(error, wanted)
             except Exception as error:  # noqa: BLE001  # the SDK lets out those of its formats and libraries as well
@@ -142,6 +134,17 @@ class AzureProvider:
             else:
                 return self._secret(secret, wanted)
         raise failure
+
+    def _client(self) -> SecretClient:
+        """For one request: it keeps its token where another thread may take it away. It takes 0.1 ms to make."""
+        return SecretClient(
+            self._config.vault_url,
+            self._credentials,
+            transport=self._transport,
+            user_agent=f"dso/{VERSION}",
+            permit_redirects=False,
+            retry_connect=1,
+        )
 
     def _secret(self, secret: KeyVaultSecret, wanted: Wanted) -> SecretData:
         """What may be handed out of an answer: Key Vault gives out what has expired as well."""

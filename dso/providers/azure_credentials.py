@@ -18,7 +18,7 @@ from dso.protocol.provider import ProviderError
 from dso.providers.azure_auth_errors import credential_fault, foreign_tenant
 from dso.providers.azure_identity import identity
 from dso.providers.azure_transport import Attempt, recording
-from dso.providers.deadline import current
+from dso.providers.deadline import Deadline, current, within
 from dso.providers.trust import signatures
 from dso.version import VERSION
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 RENEW_AHEAD = 300.0  # seconds before its end that a token is replaced, as Azure's SDK does
 STILL_GOOD = 30.0  # seconds that a token has to last when no other is to be had
+RENEW_SECONDS = 3.0  # at most, for a renewal while the former token is good: there is a secret to read after it
+RENEW_AGAIN = 30.0  # seconds after a renewal that failed
 _CLI_SECONDS = 10  # for `az`, at most
 _AUTHORITY_VARIABLE = "AZURE_AUTHORITY_HOST"
 _log = logging.getLogger("dso.azure")
@@ -40,8 +42,9 @@ _log = logging.getLogger("dso.azure")
 class Credentials:
     """A `TokenCredential` of Azure's SDK around the one that the settings name, for many threads.
 
-    One token is asked for at a time; whoever needs it waits for that, and shares what it came to. After a failure the
-    credential is made anew, so that files and variables are read again: somebody may have renewed them.
+    One token is asked for at a time; whoever needs it waits for that, and shares what it came to. While a token is
+    renewed ahead of its end, nobody else waits. After a failure the credential is made anew, so that files and
+    variables are read again: somebody may have renewed them.
 
     Its methods raise ProviderError.
     """
@@ -56,6 +59,7 @@ class Credentials:
         self._tokens: dict[tuple[object, ...], AccessTokenInfo] = {}
         self._got_at = float("-inf")
         self._failed: tuple[float, ProviderError | None] = (float("-inf"), None)
+        self._renew_at = float("-inf")
         self._has_worked = False
 
     def prepare(self) -> None:
@@ -69,12 +73,15 @@ class Credentials:
         options = self._checked(dict(options or {}))
         key = (*scopes, options.get("tenant_id"), options.get("enable_cae"))
         arrived = time.monotonic()
-        if not options.get("claims") and (token := self._usable(key)) is not None:
-            return token
-        with self._locked():
-            token = self._usable(key)
-            if token is not None and (not options.get("claims") or self._got_at >= arrived):
+        if not options.get("claims"):
+            token = self._usable(key) or (self._good(key) if self._turn.locked() else None)
+            if token is not None:
                 return token
+        with self._locked():
+            if not options.get("claims") or self._got_at >= arrived:
+                token = self._usable(key)
+                if token is not None:
+                    return token
             failed_at, failure = self._failed
             if failure is not None and failed_at >= arrived:
                 raise ProviderError(failure.code, failure.message, retry_after=failure.retry_after)
@@ -112,29 +119,37 @@ class Credentials:
             del options["tenant_id"]
         return options
 
-    def _usable(self, key: tuple[object, ...], ahead: float = RENEW_AHEAD) -> AccessTokenInfo | None:
+    def _good(self, key: tuple[object, ...]) -> AccessTokenInfo | None:
+        """A token that lasts for a while still, also if it is time for another one."""
         token = self._tokens.get(key)
+        return token if token is not None and token.expires_on - time.time() > STILL_GOOD else None
+
+    def _usable(self, key: tuple[object, ...]) -> AccessTokenInfo | None:
+        """A token to use without asking for another one: that is not due, or was tried in vain a moment ago."""
+        token = self._good(key)
         if token is None:
             return None
-        now = time.time()
-        due = min(token.expires_on - ahead, token.refresh_on or token.expires_on)
-        return token if now < due else None
+        due = min(token.expires_on - RENEW_AHEAD, token.refresh_on or token.expires_on)
+        return token if time.time() < due or time.monotonic() < self._renew_at else None
 
     def _get(self, scopes: tuple[str, ...], options: dict[str, Any], key: tuple[object, ...]) -> AccessTokenInfo:
         """Ask for a token; twice if the credential was made some time ago, and what it was made of may be another."""
+        former = None if options.get("claims") else self._good(key)
+        left = current() or Deadline(self._timeout)
         is_new = self._credential is None
         try:
-            try:
+            with within(left if former is None else left.at_most(RENEW_SECONDS)):
+                try:
+                    return self._ask(scopes, options, key)
+                except ProviderError as error:
+                    if is_new or error.code != UNAUTHENTICATED:
+                        raise
                 return self._ask(scopes, options, key)
-            except ProviderError as error:
-                if is_new or error.code != UNAUTHENTICATED:
-                    raise
-            return self._ask(scopes, options, key)
         except ProviderError as failure:
-            former = self._tokens.get(key)
-            if former is None or options.get("claims") or former.expires_on - time.time() < STILL_GOOD:
+            if former is None:
                 self._failed = time.monotonic(), failure
                 raise
+            self._renew_at = time.monotonic() + RENEW_AGAIN
             _log.warning("%s; the token that is there is used as long as it is good", failure.message)
             return former
 
