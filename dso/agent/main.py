@@ -34,8 +34,8 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         "dso-agent",
-        description="Serves secrets of HashiCorp Vault, AWS, Azure, Huawei Cloud and others to `docker dso` and to the\n"
-        "Docker Engine.",
+        description="Serves secrets of HashiCorp Vault, AWS, Azure, Huawei Cloud and others to `docker dso` and to\n"
+        "the Docker Engine.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
