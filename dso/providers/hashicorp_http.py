@@ -201,8 +201,7 @@ def _proxy(config: HashicorpConfig) -> str | None:
     try:
         return proxy_for(config.address)
     except UnsupportedProxyError as error:
-        message = f"provider {config.name}: the environment asks for a {error} proxy; only HTTP proxies are supported"
-        raise ProviderError(INVALID_CONFIG, message) from None
+        raise ProviderError(INVALID_CONFIG, f"provider {config.name}: {error}") from None
 
 
 def _signatures(tls: Tls) -> list[tuple[int, int, int] | None]:

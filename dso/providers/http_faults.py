@@ -46,10 +46,7 @@ def connection_fault(target: Target, error: BaseException, seconds: float) -> Pr
         return ProviderError(INVALID_REQUEST, f"{target.label} answers with more than a secret can be", oversized=True)
     unsupported = next((one for one in found if isinstance(one, InvalidProxyURL)), None)
     if unsupported is not None:
-        text = (
-            f"the environment asks for a proxy of a kind that is not supported ({unsupported}); only HTTP proxies are"
-        )
-        return ProviderError(INVALID_CONFIG, f"{target.label}: {text}")
+        return ProviderError(INVALID_CONFIG, f"{target.label}: {unsupported}")
     fault = _unreachable(target, found, seconds)
     return ProviderError(UNAVAILABLE, f"{target.label} {fault}") if fault is not None else None
 

@@ -79,6 +79,9 @@ class ProviderSession(Session):
         response.raw.release_conn()
         return response
 
+    def get_redirect_target(self, resp: Response) -> None:
+        """Nowhere. To tell where it would lead to, requests reads the whole answer, without any limit."""
+
 
 class _Adapter(HTTPAdapter):
     """Connections with one TLS context for all of them."""

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+
+# Where AWS tells a machine (EC2), a task (ECS) and a pod (EKS) about itself.
+_METADATA = ("169.254.169.254", "169.254.170.2", "169.254.170.23", "fd00:ec2::254", "fd00:ec2::23")
+
 
 class UnsupportedProxyError(Exception):
-    """The environment names a proxy of a kind that we cannot use; its text is the kind (`socks5`)."""
+    """The environment names a proxy that we cannot use."""
+
+    def __init__(self, fault: str) -> None:
+        text = f"the environment names a proxy that cannot be used ({fault})"
+        super().__init__(f"{text}: check HTTP_PROXY and HTTPS_PROXY, which take http://HOST:PORT")
 
 
 def proxy_for(address: str) -> str | None:
@@ -25,9 +37,33 @@ def proxy_for(address: str) -> str | None:
     proxy = proxies.get(parts.scheme) or proxies.get("all")
     if proxy is not None and "://" not in proxy:
         proxy = f"http://{proxy}"
-    if proxy is not None and not proxy.startswith(("http://", "https://")):
-        raise UnsupportedProxyError(proxy.partition(":")[0])
+    if proxy is not None:
+        _refuse_unfit(proxy)
     return proxy
+
+
+def spare_metadata(environment: MutableMapping[str, str]) -> None:
+    """Keep a library that asks the environment for proxies from asking one for AWS's metadata: it would see credentials.
+
+    Both spellings are set, for a program that finds `no_proxy` does not look for `NO_PROXY`.
+    """
+    spared = environment.get("no_proxy", environment.get("NO_PROXY", ""))
+    if spared.strip() != "*":
+        environment["no_proxy"] = environment["NO_PROXY"] = ",".join([*filter(None, [spared]), *_METADATA])
+
+
+def _refuse_unfit(proxy: str) -> None:
+    """UnsupportedProxyError, which does not repeat the address: a password may stand in it."""
+    scheme = proxy.partition(":")[0].lower()
+    if scheme not in ("http", "https"):
+        raise UnsupportedProxyError(scheme)
+    try:
+        parts = urlsplit(proxy)
+        is_whole = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_whole = False
+    if not is_whole:
+        raise UnsupportedProxyError("its address is malformed")
 
 
 def is_loopback(address: str) -> bool:

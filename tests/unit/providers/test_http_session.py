@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from requests.exceptions import ReadTimeout, SSLError, Timeout
+from requests.exceptions import InvalidProxyURL, ReadTimeout, SSLError, Timeout
 
 from dso.protocol.provider import MAX_MESSAGE_BYTES, ProviderError
 from dso.providers.deadline import Deadline, within
@@ -116,6 +116,25 @@ def test_a_redirection_is_an_answer(server: HttpProxy, certificates: Certificate
     with session(certificates.path("ca.pem")) as opened:
         assert opened.get(server.address, allow_redirects=True).status_code == 302
     assert len(server.seen) == 1
+
+
+def test_a_redirection_that_is_too_long_is_not_read_to_its_end(server: HttpProxy, certificates: Certificates) -> None:
+    """To find out where it leads, requests would read all of it first."""
+    server.reply = lambda _seen: Reply(302, b"x" * (MAX_MESSAGE_BYTES + 1), {"Location": "https://other.example.com"})
+    with session(certificates.path("ca.pem")) as opened, pytest.raises(OversizedError):
+        opened.get(server.address)
+
+
+def test_a_proxy_that_cannot_be_used_is_a_fault_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for proxy, words in (("socks5://u:canary@p", "(socks5)"), ("http://u:canary@[p:1", "(its address is malformed)")):
+        monkeypatch.setenv("https_proxy", proxy)
+        with session() as opened, pytest.raises(InvalidProxyURL) as caught:
+            opened.get("https://x.example.com")
+        fault = connection_fault(TARGET, caught.value, 10)
+        assert fault is not None
+        assert fault.code == "invalid_config"
+        assert words in fault.message
+        assert "canary" not in fault.message
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
