@@ -40,9 +40,7 @@ class Renamed:
                 if len(self._paths) > REMEMBERED:
                     del self._paths[next(iter(self._paths))]
         if known is not None and self._fold(known) != self._fold(path):
-            message = (
-                f"{path} and {known} would both be the secret {name} of {self._service}: use one of them everywhere"
-            )
+            message = f"{path} and {known} would both be the secret {name} of {self._service}: use one of them"
             message += f" everywhere (if nothing asks for {known} any more, restart the agent)"
             raise ProviderError(INVALID_REQUEST, f"{self._provider}: {message}")
         return known is None
