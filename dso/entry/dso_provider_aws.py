@@ -1,5 +1,6 @@
 """Start of `dso-provider-aws`."""
 
+import os
 import sys
 
 from dso.entry.daemon import packed_data, survive_an_upgrade
@@ -9,7 +10,9 @@ if __name__ == "__main__":
     from dso.providers.aws import AwsProvider
     from dso.providers.aws_data import use_packed
     from dso.providers.process import main
+    from dso.providers.proxies import spare_metadata
 
+    spare_metadata(os.environ)
     data = packed_data()
     if data is not None:
         use_packed(data)

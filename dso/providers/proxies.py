@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 # Where AWS tells a machine (EC2), a task (ECS) and a pod (EKS) about itself.
-_METADATA = ("169.254.169.254", "169.254.170.2", "169.254.170.23", "fd00:ec2::254", "fd00:ec2::23")
+_METADATA = ("169.254.169.254", "169.254.170.2", "169.254.170.23", "[fd00:ec2::254]", "[fd00:ec2::23]")
 
 
 class UnsupportedProxyError(Exception):
@@ -43,7 +43,7 @@ def proxy_for(address: str) -> str | None:
 
 
 def spare_metadata(environment: MutableMapping[str, str]) -> None:
-    """Keep a library that asks the environment for proxies from asking one for AWS's metadata: it would see credentials.
+    """Keep a library that asks the environment for proxies from asking one for AWS metadata, with credentials in it.
 
     Both spellings are set, for a program that finds `no_proxy` does not look for `NO_PROXY`.
     """
