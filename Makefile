@@ -74,6 +74,7 @@ lint: .venv/.ready ## Check style and types
 .PHONY: docs
 docs: ## Write the pages that are generated from the code
 	$(PYTHON) build/exit_codes.py
+	$(PYTHON) build/reference.py
 
 .PHONY: engine
 engine: ## Install and start what is missing of Docker Engine and Compose, and leave it running
