@@ -51,12 +51,14 @@ NOTHING = Answer(())
 class Line:
     """What was typed before the word at the cursor, as far as completion needs it.
 
-    `mode` and `config` are the values of DSO's own flags, `positionals` the command's words that are no flags.
+    `command` is the first word that is no flag, `positionals` those behind it (of a group, behind its command),
+    `mode` and `config` the values of DSO's own flags.
     """
 
-    __slots__ = ("config", "mode", "positionals")
+    __slots__ = ("command", "config", "mode", "positionals")
 
     def __init__(self) -> None:
+        self.command = ""
         self.mode: str | None = None
         self.config: str | None = None
         self.positionals: list[str] = []
@@ -85,7 +87,7 @@ def answer(words: Sequence[str], current: str) -> Answer:
         flag, equals, value = words[index].partition("=")
         takes_value = flag in GLOBAL_FLAGS and flag != "--debug" and not equals
         if takes_value and index + 1 == len(words):
-            return _value_of_global(flag, current)
+            return value_of_global(flag, current)
         index += 1
         if takes_value:
             value = words[index]
@@ -99,7 +101,7 @@ def answer(words: Sequence[str], current: str) -> Answer:
 def _at_command(current: str) -> Answer:
     flag, equals, value = current.partition("=")
     if equals and flag in GLOBAL_FLAGS:
-        return _value_of_global(flag, value)
+        return value_of_global(flag, value)
     if current.startswith("-"):
         more = (("--help", "show the commands"), ("--version", "show the version"))
         return Answer((*global_flags(), *more)).beginning_with(current)
@@ -111,6 +113,7 @@ def _behind(command: str, words: Sequence[str], current: str, line: Line) -> Ans
         return NOTHING if words else Answer(commands_of(build_parser())).beginning_with(current)
     if command not in COMMANDS:
         return NOTHING
+    line.command = command
     parser = subcommands(build_parser(only=command))[command]
     if command in COMPOSE_COMMANDS:
         from dso.cli.completion_compose import answer_as_compose
@@ -121,7 +124,8 @@ def _behind(command: str, words: Sequence[str], current: str, line: Line) -> Ans
     return answer_of(parser, words, current, line)
 
 
-def _value_of_global(flag: str, value: str) -> Answer:
+def value_of_global(flag: str, value: str) -> Answer:
+    """The values of a flag that every command takes."""
     if flag == "--mode":
         return Answer([("local", "the vault of this user"), ("cloud", "the agent")]).beginning_with(value)
     return Answer((), FILES if flag != "--debug" else NO_FILES)

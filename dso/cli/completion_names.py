@@ -88,17 +88,20 @@ def _slots(_line: Line) -> Answer:
 
 
 def _names_in_the_cloud(line: Line) -> list[str]:
-    """The entries of dso.yaml that this user may read, and what the agent has in memory besides."""
+    """The entries of dso.yaml that this user may read, and by PROVIDER/PATH what the agent has in memory besides."""
     from dso.cli.cloud import Cloud
     from dso.config.mode import CLOUD, detect_mode
+    from dso.secret import is_segment
 
     mode = detect_mode(line.mode, line.config)
     if mode.name != CLOUD:
         return []
     with Cloud.open(mode) as cloud:
+        if line.command == "export":  # takes entries only
+            return sorted(cloud.entries)
         paths = {(entry.provider, entry.path) for entry in cloud.entries.values()}
         others = {f"{one.provider}/{one.path}" for one in cloud.known.cached if (one.provider, one.path) not in paths}
-        return sorted(cloud.entries) + sorted(others)
+        return sorted(cloud.entries) + sorted(name for name in others if all(map(is_segment, name.split("/"))))
 
 
 def _containers(_line: Line) -> Answer:

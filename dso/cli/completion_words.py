@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from dso.cli.completion import DIRECTORIES, FILES, NOTHING, Answer, commands_of, global_flags, subcommands
+from dso.cli.completion import (
+    DIRECTORIES,
+    FILES,
+    NOTHING,
+    Answer,
+    commands_of,
+    global_flags,
+    subcommands,
+    value_of_global,
+)
 from dso.cli.invocation import GLOBAL_FLAGS
 
 TYPE_CHECKING = False
@@ -81,7 +90,8 @@ class _Reading:
             flag, equals, value = current.partition("=")
             if not equals:
                 return Answer((*self._flags(), *global_flags())).beginning_with(current)
-            return self._value(self._options().get(flag, flag), value)
+            known = flag if flag in GLOBAL_FLAGS else self._options().get(flag)
+            return self._value(known, value) if known else NOTHING
         if subcommands(self._parser):
             return Answer(commands_of(self._parser)).beginning_with(current)
         action = self._next_positional()
@@ -118,8 +128,8 @@ class _Reading:
         return positionals[position] if position < len(positionals) else None
 
     def _value(self, action: argparse.Action | str, current: str) -> Answer:
-        if isinstance(action, str):  # a flag of every command
-            return Answer([("local", ""), ("cloud", "")] if action == "--mode" else (), FILES).beginning_with(current)
+        if isinstance(action, str):
+            return value_of_global(action, current)
         if action.choices is not None:
             return Answer([(str(choice), "") for choice in action.choices]).beginning_with(current)
         return _named(str(action.metavar), self._line, current)

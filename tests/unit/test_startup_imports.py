@@ -142,6 +142,29 @@ def test_cloud_mode_imports_neither_the_vault_nor_yaml(
     assert not imported & (vault | YAML | SLOW)
 
 
+# What the shell waits for while somebody presses TAB.
+COMPLETION = {"dso.cli.cmd_complete", "dso.cli.completion", "dso.cli.completion_words", "dso.cli.completion_names"}
+
+
+def test_completion_of_a_name_imports_one_command_and_what_reads_a_vault(imported_by: ImportedBy) -> None:
+    imported_by("init")
+    imported_by("secret", "set", "shop/key", input="value")
+    imported = imported_by("__complete", "dso", "secret", "get", "")
+    assert {"dso.cli.cmd_secret", "dso.vault.store"} <= imported
+    assert imported <= LAUNCHER | PARSER | HELP | GET | COMPLETION | {"dso.cli.groups"}
+
+
+def test_completion_of_a_command_imports_no_more_than_help(imported_by: ImportedBy) -> None:
+    assert imported_by("__complete", "dso", "") <= imported_by("--help") | COMPLETION
+
+
+def test_completion_of_a_service_imports_neither_vault_nor_cloud_mode(stack: ImportedBy) -> None:
+    imported = stack("__complete", "dso", "up", "")
+    assert {"dso.cli.completion_compose", "dso.compose.plugin"} <= imported
+    vault = {"dso.vault.store", "dso.vault.unlock", "dso.vault.format", "cryptography"}
+    assert not imported & (vault | CLOUD_ONLY | YAML | SLOW)
+
+
 def test_an_interpreter_started_bare_lacks_what_the_tests_look_for() -> None:
     """Otherwise the tests above would pass whatever is imported."""
     code = "import sys; print('\\n'.join(sys.modules))"
