@@ -22,13 +22,12 @@ from dso.providers.http_session import ProviderSession
 from dso.providers.huawei_config import HuaweiConfig
 from dso.providers.huawei_credentials import Credentials
 from dso.providers.huawei_errors import (
-    SERVER_ERROR,
     about,
     expired,
     hides_state,
     is_missing,
-    is_throttled,
     is_unauthenticated,
+    may_pass,
     not_csms,
     refused,
 )
@@ -37,6 +36,7 @@ from dso.providers.huawei_names import Names, csms_name
 from dso.providers.huawei_sdk import ShowSecretRequest, ShowSecretStageRequest, ShowSecretVersionRequest
 from dso.providers.provider import Request
 from dso.secret import SecretValue
+from dso.system.json_fast import loads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -49,6 +49,7 @@ LATEST = "latest"
 _VERSION_ID = re.compile(r"v[0-9]{1,63}|latest")
 _FIRST_PAUSE = 0.2  # seconds
 _MILLISECONDS = 1e11  # from here on a time is in milliseconds: the reference says seconds, and shows the other
+_NEVER = 1e15  # beyond, it is no time
 
 
 class HuaweiProvider:
@@ -149,7 +150,9 @@ class HuaweiProvider:
             missing = error
         try:
             version = self._staged(request, version)
-        except RefusedError:
+        except RefusedError as error:
+            if may_pass(error):
+                raise  # nobody knows whether there is such a stage
             raise missing from None
         return self._show_version(request, version)
 
@@ -168,8 +171,10 @@ class HuaweiProvider:
         """Why CSMS does not give out a secret that is there, as far as the credentials may know."""
         if not hides_state(error):
             return None
+        deadline = current() or Deadline(self._timeout)
         try:
-            answer = self._ask(request, "show_secret", ShowSecretRequest(csms_name(request.path)))
+            with within(deadline.at_most(deadline.left() / 2)):  # the refusal has to be told in time, state or no state
+                answer = self._ask(request, "show_secret", ShowSecretRequest(csms_name(request.path)))
         except (RefusedError, ProviderError):
             return None
         return str(answer.secret.state) if answer.secret else None
@@ -180,16 +185,17 @@ class HuaweiProvider:
         It is tried again as long as there is time. RefusedError, ProviderError.
         """
         credentials = self._credentials.get()
-        tries = 0
+        tries, are_new = 0, False
         while True:
             tries += 1
             try:
                 return self._send(credentials, request, operation, parameters)
             except RefusedError as error:
-                renewed = self._credentials.renew(credentials) if is_unauthenticated(error) and tries == 1 else None
-                if renewed is None and not self._pause(error, tries):
+                renewed = self._credentials.renew(credentials) if is_unauthenticated(error) and not are_new else None
+                if renewed is not None:
+                    credentials, are_new = renewed, True
+                elif not self._pause(error, tries):
                     raise
-                credentials = renewed or credentials
 
     def _send(self, credentials: Any, request: Request, operation: str, parameters: Any) -> Any:
         try:
@@ -200,13 +206,14 @@ class HuaweiProvider:
         except Exception as error:  # noqa: BLE001  # the SDK lets out those of its formats and libraries as well
             fault = connection_fault(self._target, error, self._timeout)
             if fault is None:
-                raise not_csms(self._config, request, "an answer that is not understood") from None
+                what = f"an answer that is not understood: {type(error).__name__}"
+                raise not_csms(self._config, request, what) from None
             raise fault from None
 
     @staticmethod
     def _pause(error: RefusedError, tries: int) -> bool:
         """Wait before another try, if there is to be one."""
-        if tries >= TRIES or not (is_throttled(error) or error.status >= SERVER_ERROR):
+        if tries >= TRIES or not may_pass(error):
             return False
         pause = error.retry_after or _FIRST_PAUSE * 2**tries * random.uniform(0.5, 1)  # noqa: S311
         deadline = current()
@@ -217,31 +224,40 @@ class HuaweiProvider:
 
     def _secret(self, answer: Any, request: Request) -> SecretData:
         """What may be handed out of an answer."""
-        version = answer.version
-        metadata = version and version.version_metadata
-        content = _content(version, answer.raw_content) if metadata else None
-        if content is None or not isinstance(metadata.id, str):
+        found = _version(answer.raw_content)
+        if found is None:
             raise not_csms(self._config, request, "an answer without a secret")
+        number, content = found
+        metadata = answer.version.version_metadata
         until = _seconds(metadata.expire_time)
+        if until is None and metadata.expire_time:
+            raise not_csms(self._config, request, "an answer without a time of expiration")
         if until is not None and until <= time():
             raise expired(self._config, request, strftime("%Y-%m-%d %H:%M UTC", gmtime(until)))
-        return SecretData(SecretValue(content), version=metadata.id, created_at=_seconds(metadata.create_time))
+        return SecretData(SecretValue(content), version=number, created_at=_seconds(metadata.create_time))
 
 
-def _content(version: Any, raw: bytes) -> bytes | None:
-    """The secret's bytes; None if there are none, or not in the form they should have."""
-    text, encoded = version.secret_string, version.secret_binary
+def _version(raw: bytes) -> tuple[str, bytes] | None:
+    """A version's id and the secret's bytes; None if they are not there in the form they should have.
+
+    They come from the answer itself: the SDK makes text of lists and numbers, and of what is no UTF-8.
+    """
     try:
-        if isinstance(text, str) and (text or not encoded):
-            raw.decode()  # where it is not UTF-8, the SDK has put in other characters
-            return text.encode("utf-8", "surrogatepass")
-        return binascii.a2b_base64(encoded, strict_mode=True) if isinstance(encoded, str) else None
-    except ValueError:
+        answer: Any = loads(raw.decode())
+        version = answer["version"]
+        number = version["version_metadata"]["id"]
+        text, encoded = version.get("secret_string"), version.get("secret_binary")
+        if not isinstance(number, str) or not isinstance(text, str | None) or not isinstance(encoded, str | None):
+            return None
+        if encoded and not text:
+            return number, binascii.a2b_base64(encoded, strict_mode=True)
+        return None if text is None else (number, text.encode("utf-8", "surrogatepass"))
+    except (ValueError, LookupError, TypeError, AttributeError):
         return None
 
 
 def _seconds(moment: object) -> float | None:
     """Seconds since 1970."""
-    if not isinstance(moment, int | float) or isinstance(moment, bool) or moment <= 0:
+    if not isinstance(moment, int | float) or isinstance(moment, bool) or not 0 < moment < _NEVER:
         return None
     return moment / 1000 if moment >= _MILLISECONDS else float(moment)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 METHODS = ("aksk", "agency")
 _REGION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
+PROJECT_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _KEY = re.compile(r"[!-+\--~]{1,256}")  # goes into a header, where a comma would end it
 _TOKEN = re.compile(r"[!-~]{1,16384}")
 _LAST_PORT = 65535
@@ -102,7 +102,7 @@ def _region(options: Options) -> str:
 
 def _project(options: Options) -> str | None:
     project = options.text("project_id")
-    if project is not None and not _ID.fullmatch(project):
+    if project is not None and not PROJECT_ID.fullmatch(project):
         raise options.error("project_id", "is no id of a project, which has letters, digits and hyphens only")
     return project
 

@@ -14,10 +14,10 @@ from time import localtime, time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dso.protocol.provider import ProviderError
-from dso.providers.deadline import Deadline, current
+from dso.providers.deadline import Deadline, current, within
 from dso.providers.http_faults import Target, connection_fault, late_fault
-from dso.providers.huawei_config import Keys
-from dso.providers.huawei_errors import agency_refused, iam_refused, no_agency, no_project
+from dso.providers.huawei_config import PROJECT_ID, Keys
+from dso.providers.huawei_errors import agency_refused, agency_silent, iam_refused, no_agency, no_project
 from dso.providers.huawei_http import RefusedError
 from dso.providers.huawei_sdk import BasicCredentials, MetadataAccessor, ServiceResponseException
 
@@ -85,10 +85,13 @@ class Credentials:
             if flight is None:
                 flight = self._flight = Future()
                 self._last_try = now
+        deadline = current() or Deadline(self._timeout)
         if leads:
-            self._make(flight)
+            # With keys that are good there has to be time left to use them.
+            with within(deadline.at_most(deadline.left() / 2) if is_good else deadline):
+                self._make(flight)
         try:
-            return flight.result((current() or Deadline(self._timeout)).left()).credentials
+            return flight.result(deadline.left()).credentials
         except TimeoutError:
             where = f"IAM at {self._config.iam_host}" if self._config.keys else "the metadata service of this machine"
             raise late_fault(Target(f"{self._config.name}: {where}", ""), self._timeout) from None
@@ -133,6 +136,8 @@ class Credentials:
             target = Target(f"{config.name}: IAM at {config.iam_host}", "`iam_endpoint:`, or set `project_id:`")
             fault = connection_fault(target, error, self._timeout)
             raise (fault or no_project(config, error)) from None
+        if not isinstance(credentials.project_id, str) or not PROJECT_ID.fullmatch(credentials.project_id):
+            raise no_project(config, ValueError())
 
     def _agency_keys(self) -> Keys:
         """ProviderError."""
@@ -149,6 +154,8 @@ class Credentials:
         except Exception as error:  # noqa: BLE001  # whatever JSON, dates and requests raise
             target = Target(f"{name}: the metadata service", "`auth:`")
             reached = connection_fault(target, error, self._timeout) is None
+            if not reached and self._made is not None:
+                raise agency_silent(name) from None
             raise no_agency(name, "answers with no temporary keys" if reached else "cannot be reached") from None
 
 

@@ -49,6 +49,11 @@ def is_throttled(error: RefusedError) -> bool:
     return error.status == _TOO_MANY or _gateway(error) in _THROTTLED
 
 
+def may_pass(error: RefusedError) -> bool:
+    """Whether the same request may succeed soon."""
+    return is_throttled(error) or error.status >= SERVER_ERROR
+
+
 def is_missing(error: RefusedError) -> bool:
     """Whether the secret, the version or the stage is not there."""
     return error.code in _NO_SUCH_SECRET or (error.status == _MISSING and error.code.startswith("CSMS."))
@@ -207,6 +212,12 @@ def agency_refused(name: str, status: int, said: str) -> ProviderError:
         text = "this ECS has no agency: give it one that may read the secrets, or use `auth: {method: aksk}`"
         return ProviderError(UNAUTHENTICATED, f"{name}: {text}")
     return no_agency(name, f"gives no keys (status {status})")
+
+
+def agency_silent(name: str) -> ProviderError:
+    """The metadata service, which has given keys before, does not answer."""
+    text = "the metadata service of this machine, at 169.254.169.254, does not answer any more: it is asked again"
+    return ProviderError(UNAVAILABLE, f"{name}: no credentials now: {text}")
 
 
 def no_agency(name: str, fault: str) -> ProviderError:

@@ -4,37 +4,30 @@ from __future__ import annotations
 
 import base64
 import json
-import logging
-import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import requests.exceptions
 
 from dso.protocol import codes
-from dso.protocol.provider import ProviderError
-from dso.providers import huawei as huawei_module
-from dso.providers.http_session import OversizedError
-from dso.providers.huawei import ABSENT, TRIES, HuaweiProvider
-from dso.providers.provider import Request
+from dso.providers.huawei import HuaweiProvider
 from dso.version import VERSION
+from tests.support.huawei_script import (
+    CONFIG,
+    CREATED,
+    PROJECT,
+    error,
+    failure,
+    reads,
+    scripted,
+    stage,
+    version,
+)
 from tests.support.plugin import HANG
 from tests.support.scripted_session import Script
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from dso.protocol.provider import SecretData
-
-PROJECT = "p" * 32
-HOST = "https://kms.cn-north-4.myhuaweicloud.com"
-CREATED = 1_581_507_580
-CONFIG = {
-    "region": "cn-north-4",
-    "project_id": PROJECT,
-    "auth": {"method": "aksk", "access_key": "AKCANARY", "secret_key": "canary"},
-}
 
 
 @pytest.fixture
@@ -44,49 +37,8 @@ def script() -> Script:
 
 @pytest.fixture
 def provider(script: Script) -> Iterator[HuaweiProvider]:
-    provider = HuaweiProvider.open("huawei-north", CONFIG, HANG)
-    script.play(provider._session)
-    yield provider
-    provider.close()
-
-
-@pytest.fixture
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """How long the provider waited, which takes no time."""
-    found: list[float] = []
-    monkeypatch.setattr(huawei_module, "sleep", found.append)
-    return found
-
-
-def version(number: str = "v2", **value: Any) -> dict[str, Any]:
-    """An answer of ShowSecretVersion."""
-    metadata = {"id": number, "create_time": CREATED * 1000, "expire_time": None, "secret_name": "prod-db"}
-    metadata |= {key: value.pop(key) for key in ("create_time", "expire_time") if key in value}
-    return {"version": {"version_metadata": metadata, **(value or {"secret_string": "canary"})}}
-
-
-def stage(number: Any = "v1") -> dict[str, Any]:
-    """An answer of ShowSecretStage."""
-    return {"stage": {"name": "SYSPREVIOUS", "secret_name": "prod-db", "version_id": number}}
-
-
-def error(code: str) -> dict[str, str]:
-    return {"error_code": code, "error_msg": "canary AKCANARY"}
-
-
-def failure(provider: HuaweiProvider, path: str = "prod-db", number: str | None = None) -> ProviderError:
-    with pytest.raises(ProviderError) as found:
-        provider.get(path, number)
-    assert found.value.message.startswith("huawei-north: ")
-    assert "canary" not in found.value.message.lower()
-    return found.value
-
-
-def reads(script: Script) -> list[str]:
-    """What was asked of CSMS, without where it is."""
-    beginning = f"GET {HOST}/v1/{PROJECT}/secrets/"
-    assert all(asked.startswith(beginning) for asked in script.asked())
-    return [asked.removeprefix(beginning) for asked in script.asked()]
+    with scripted(script) as provider:
+        yield provider
 
 
 # One request
@@ -264,7 +216,14 @@ def test_binary_secrets_are_decoded(provider: HuaweiProvider, script: Script, co
 
 @pytest.mark.parametrize(
     ("moment", "seconds"),
-    [(CREATED * 1000, CREATED), (CREATED * 1000 + 250, CREATED + 0.25), (CREATED, CREATED), (None, None), (0, None)],
+    [
+        (CREATED * 1000, CREATED),
+        (CREATED * 1000 + 250, CREATED + 0.25),
+        (CREATED, CREATED),
+        (None, None),
+        (0, None),
+        (10**400, None),
+    ],
 )
 def test_times_are_in_milliseconds_or_in_seconds(
     provider: HuaweiProvider, script: Script, moment: int | None, seconds: float | None
@@ -304,9 +263,18 @@ def test_a_version_that_will_expire_is_delivered(provider: HuaweiProvider, scrip
         b'{"version": {"version_metadata": {"id": "v1"}}}',
         b'{"version": {"version_metadata": {"id": "v1"}, "secret_binary": "canary!"}}',
         b'{"version": {"version_metadata": {"id": "v1"}, "secret_string": "canary\xff"}}',
+        b'{"version": {"version_metadata": {"id": 5}, "secret_string": "canary"}}',
+        b'{"version": {"version_metadata": {"id": "v1"}, "secret_string": ["canary"]}}',
+        b'{"version": {"version_metadata": {"id": "v1"}, "secret_string": {"canary": "canary"}}}',
+        b'{"version": {"version_metadata": {"id": "v1"}, "secret_string": 5555}}',
+        b'{"version": {"version_metadata": {"id": "v1"}, "secret_string": 0, "secret_binary": "AP8="}}',
+        b'{"version": {"version_metadata": {"id": "v1"}, "secret_string": false}}',
+        b'{"version": {"version_metadata": {"id": "v1"}, "secret_binary": 5555}}',
+        b'{"version": {"version_metadata": {"id": "v1", "expire_time": [1]}, "secret_string": "canary"}}',
+        b'{"version": {"version_metadata": {"id": "v1", "expire_time": "soon"}, "secret_string": "canary"}}',
         b"[" * 100_000,
     ],
-    ids=range(16),
+    ids=range(25),
 )
 def test_an_answer_without_a_secret_is_no_csms(provider: HuaweiProvider, script: Script, body: bytes) -> None:
     script.on("/versions/latest", body)
@@ -319,217 +287,3 @@ def test_an_answer_without_a_secret_is_no_csms(provider: HuaweiProvider, script:
 def test_an_answer_in_a_format_that_is_left_out(provider: HuaweiProvider, script: Script, content_type: str) -> None:
     script.on("/versions/latest", b"<a>canary</a>", Content_Type=content_type)
     assert failure(provider).code == codes.INVALID_CONFIG
-
-
-# Refusals
-
-
-def test_the_state_of_a_secret_is_asked_for_only_to_explain_a_refusal(provider: HuaweiProvider, script: Script) -> None:
-    script.on("/versions/latest", error("CSMS.0109"), status=403)
-    script.on("/secrets/prod-db", {"secret": {"name": "prod-db", "state": "DISABLED"}})
-    assert "is disabled in CSMS" in failure(provider).message
-    assert reads(script) == ["prod-db/versions/latest", "prod-db"]
-
-
-@pytest.mark.parametrize("body", [error("CSMS.0302"), {}, {"secret": None}, "canary"])
-def test_without_a_permission_for_the_state_the_refusal_is_told_as_it_is(
-    provider: HuaweiProvider, script: Script, body: Any
-) -> None:
-    script.on("/versions/latest", error("CSMS.0109"), status=403)
-    script.on("/secrets/prod-db", body, status=403 if "error_code" in body else 200)
-    assert "is disabled or frozen in CSMS (CSMS.0109)" in failure(provider).message
-
-
-def test_throttled_requests_are_tried_again(provider: HuaweiProvider, script: Script, pauses: list[float]) -> None:
-    script.on("/versions/latest", error("APIGW.0308"), status=429, times=TRIES - 1)
-    script.on("/versions/latest", version())
-    assert provider.get("prod-db", None).version == "v2"
-    assert len(pauses) == TRIES - 1
-    assert sum(pauses) < 5
-
-
-def test_throttling_that_lasts_is_told_with_when_to_try_again(
-    provider: HuaweiProvider, script: Script, pauses: list[float]
-) -> None:
-    script.on("/versions/latest", error("APIGW.0308"), status=429)
-    found = failure(provider)
-    assert (found.code, found.retry_after) == (codes.THROTTLED, 1)
-    assert "(prod-db was not read)" in found.message
-    assert (len(script.seen), len(pauses)) == (TRIES, TRIES - 1)
-
-
-def test_retry_after_is_waited_for_if_there_is_time(
-    provider: HuaweiProvider, script: Script, pauses: list[float]
-) -> None:
-    script.on("/versions/latest", error("APIGW.0308"), status=429, times=1, Retry_After="7")
-    script.on("/versions/latest", version())
-    provider.get("prod-db", None)
-    assert pauses == [7]
-
-
-def test_retry_after_that_would_take_too_long_is_left_to_the_agent(
-    provider: HuaweiProvider, script: Script, pauses: list[float]
-) -> None:
-    script.on("/versions/latest", error("APIGW.0308"), status=429, Retry_After="200")
-    found = failure(provider)
-    assert (found.code, found.retry_after) == (codes.THROTTLED, 200)
-    assert pauses == []
-
-
-@pytest.mark.parametrize("status", [500, 502, 503, 504])
-def test_failures_of_csms_are_tried_again(
-    provider: HuaweiProvider, script: Script, pauses: list[float], status: int
-) -> None:
-    script.on("/versions/latest", b"canary", status=status, times=1)
-    script.on("/versions/latest", version())
-    assert provider.get("prod-db", None).version == "v2"
-    script.clear()
-    script.on("/versions/latest", b"canary", status=status)
-    assert failure(provider).code == codes.UNAVAILABLE
-    assert len(script.seen) == TRIES
-
-
-@pytest.mark.parametrize(("status", "code"), [(400, "CSMS.0106"), (403, "CSMS.0302"), (401, "APIGW.0301")])
-def test_refusals_are_not_tried_again(
-    provider: HuaweiProvider, script: Script, pauses: list[float], status: int, code: str
-) -> None:
-    script.on("/versions/latest", error(code), status=status)
-    script.on("/secrets/prod-db", error("CSMS.0302"), status=403)
-    failure(provider)
-    assert reads(script).count("prod-db/versions/latest") == 1
-    assert pauses == []
-
-
-@pytest.mark.parametrize(
-    ("cause", "code", "words"),
-    [
-        (requests.exceptions.ConnectionError(OSError("canary")), codes.UNAVAILABLE, "closed the connection"),
-        (requests.exceptions.ReadTimeout("canary"), codes.UNAVAILABLE, "did not answer within"),
-        (requests.exceptions.ConnectTimeout("canary"), codes.UNAVAILABLE, "did not answer within"),
-        (OversizedError(), codes.INVALID_REQUEST, "more than a secret can be"),
-    ],
-)
-def test_csms_that_does_not_answer(
-    provider: HuaweiProvider, script: Script, cause: Exception, code: str, words: str
-) -> None:
-    script.on("/versions/latest", error=cause)
-    found = failure(provider)
-    assert (found.code, found.oversized) == (code, code == codes.INVALID_REQUEST)
-    assert words in found.message
-    assert "prod-db" in found.message
-
-
-def test_whoever_waits_gives_up_in_time(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even while something does not know of the time limit, such as a name server."""
-    provider = HuaweiProvider.open("huawei-north", CONFIG, 0.2)
-    held = threading.Event()
-    monkeypatch.setattr(provider, "_read", lambda _request: held.wait(HANG))
-    try:
-        found = failure(provider)
-    finally:
-        held.set()
-    assert found.code == codes.UNAVAILABLE
-    assert "did not answer within 0.2 s" in found.message
-
-
-# Credentials of an agency
-
-
-def test_refused_keys_of_an_agency_are_replaced_once(script: Script) -> None:
-    provider = HuaweiProvider.open("huawei-north", {**CONFIG, "auth": {"method": "agency"}}, HANG)
-    script.play(provider._session)
-    script.on("/api/token", status=404)
-    for name in ("one", "two"):
-        keys = {"access": f"AK{name}", "secret": "canary", "securitytoken": "canary"}
-        answer = {"credential": {**keys, "expires_at": "2099-01-01T00:00:00.000000Z"}}
-        script.on("/securitykey", answer, times=1)
-    script.on("/versions/latest", error("APIGW.0301"), status=401, times=1)
-    script.on("/versions/latest", version(), times=1)
-    assert provider.get("prod-db", None).version == "v2"
-    script.on("/securitykey", answer)
-    script.on("/versions/latest", error("APIGW.0301"), status=401)
-    assert failure(provider).code == codes.UNAUTHENTICATED
-    sent = [request for request in script.seen if "/versions/" in str(request.url)]
-    assert ["AKtwo" in str(request.headers["Authorization"]) for request in sent] == [False, True, True]
-
-
-# Check
-
-
-@pytest.mark.parametrize(("status", "code"), [(400, "CSMS.0106"), (404, "CSMS.0005"), (403, "CSMS.0302")])
-def test_a_check_asks_for_a_secret_that_does_not_exist(
-    provider: HuaweiProvider, script: Script, status: int, code: str
-) -> None:
-    script.on(f"/secrets/{ABSENT}/versions/latest", error(code), status=status)
-    provider.check()
-    assert len(script.seen) == 1
-
-
-@pytest.mark.parametrize(
-    ("status", "body", "code"),
-    [
-        (401, error("APIGW.0301"), codes.UNAUTHENTICATED),
-        (403, error("APIGW.0310"), codes.INVALID_CONFIG),
-        (404, b"canary", codes.INVALID_CONFIG),
-        (403, b"canary", codes.INVALID_CONFIG),
-        (500, b"canary", codes.UNAVAILABLE),
-    ],
-)
-def test_a_check_tells_what_is_wrong(
-    provider: HuaweiProvider, script: Script, pauses: list[float], status: int, body: Any, code: str
-) -> None:
-    script.on(ABSENT, body, status=status)
-    with pytest.raises(ProviderError) as found:
-        provider.check()
-    assert found.value.code == code
-    assert "canary" not in found.value.message.lower()
-
-
-def test_a_check_fails_when_iam_does_not_tell_the_project(script: Script) -> None:
-    provider = HuaweiProvider.open("huawei-north", {**CONFIG, "project_id": None}, HANG)
-    script.play(provider._session)
-    script.on("/v3/projects", b"", status=403)
-    with pytest.raises(ProviderError, match="set `project_id:`") as found:
-        provider.check()
-    assert found.value.code == codes.PERMISSION_DENIED
-
-
-# Of its own accord
-
-
-def test_opening_reaches_nothing() -> None:
-    script = Script()
-    provider = HuaweiProvider.open("huawei-north", CONFIG, HANG)
-    script.play(provider._session)
-    provider.close()
-    assert script.seen == []
-
-
-def test_there_is_no_call_for_many(provider: HuaweiProvider) -> None:
-    assert HuaweiProvider.batch == 0
-    with pytest.raises(ProviderError, match="one secret at a time"):
-        provider.get_many([Request("prod-db")])
-
-
-def test_the_sdk_writes_nothing(
-    provider: HuaweiProvider,
-    script: Script,
-    capfd: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
-    pauses: list[float],
-) -> None:
-    with caplog.at_level(logging.DEBUG):
-        script.on("/versions/v1", version("v1"))
-        provider.get("prod-db", "v1")
-        script.on("/versions/v2", b"canary", status=500)
-        failure(provider, number="v2")
-        script.on("/versions/v3", error=requests.exceptions.ConnectionError("canary"))
-        failure(provider, number="v3")
-    assert caplog.records == []
-    assert capfd.readouterr() == ("", "")
-
-
-def test_a_secret_shows_itself_to_nobody(provider: HuaweiProvider, script: Script) -> None:
-    script.on("/versions/latest", version())
-    found: SecretData = provider.get("prod-db", None)
-    assert "canary" not in f"{found!r} {found}"

@@ -14,6 +14,7 @@ import requests.exceptions
 from dso.protocol import codes
 from dso.protocol.provider import ProviderError
 from dso.providers import huawei_credentials
+from dso.providers.deadline import Deadline, current, within
 from dso.providers.http_session import ProviderSession
 from dso.providers.huawei_config import HuaweiConfig
 from dso.providers.huawei_credentials import Credentials
@@ -165,6 +166,27 @@ def test_former_keys_serve_on_while_there_are_no_new_ones(
     assert len(machine.seen) == 4
 
 
+def test_a_renewal_leaves_time_to_use_the_former_keys(machine: Script, clock: Clock) -> None:
+    source = credentials(machine)
+    source.get()
+    clock.now = STARTED + HOUR - 300
+    left: list[float] = []
+
+    def fetch() -> Any:
+        deadline = current()
+        assert deadline is not None
+        left.append(deadline.left())
+        raise ProviderError(codes.UNAVAILABLE, "no")
+
+    source._fetch = fetch  # type: ignore[method-assign]
+    with within(Deadline(HANG)):
+        assert source.get().ak == "AKone"
+        clock.now = STARTED + HOUR
+        with pytest.raises(ProviderError):
+            source.get()
+    assert left[0] <= HANG / 2 < left[1], "without keys all the time there is may be used"
+
+
 def test_expired_keys_are_not_used(machine: Script, clock: Clock) -> None:
     source = credentials(machine)
     source.get()
@@ -250,6 +272,24 @@ def test_a_machine_that_is_no_ecs(script: Script, error: Exception) -> None:
     assert "cannot be reached; `auth: {method: agency}` works on an ECS of Huawei Cloud" in found.message
 
 
+@pytest.mark.parametrize(
+    "error", [requests.exceptions.ConnectTimeout("canary"), requests.exceptions.ConnectionError(OSError("canary"))]
+)
+def test_an_ecs_whose_metadata_service_falls_silent_may_have_keys_again(
+    machine: Script, clock: Clock, error: Exception
+) -> None:
+    """`unavailable` lets the agent serve what it has; after `unauthenticated` it does not."""
+    source = credentials(machine)
+    source.get()
+    machine.on(KEYS, error=error, times=1)
+    machine.on(KEYS, temporary("two", clock.now + 2 * HOUR))
+    clock.now += HOUR
+    found = failure(source.get)
+    assert found.code == codes.UNAVAILABLE
+    assert "the metadata service of this machine, at 169.254.169.254, does not answer any more" in found.message
+    assert source.get().ak == "AKtwo"
+
+
 # The project
 
 
@@ -288,6 +328,8 @@ def test_another_provider_asks_for_itself(script: Script) -> None:
         (200, {"projects": []}, codes.INVALID_CONFIG, "IAM knows no project cn-north-4 of this account"),
         (200, projects("canary", "canary2"), codes.INVALID_CONFIG, "IAM knows several projects cn-north-4"),
         (200, "canary", codes.INVALID_CONFIG, "is no IAM"),
+        (200, projects("../canary"), codes.INVALID_CONFIG, "is no IAM"),
+        (200, {"projects": [{"id": 5}]}, codes.INVALID_CONFIG, "is no IAM"),
         (200, [], codes.INVALID_CONFIG, "is no IAM"),
         (302, "canary", codes.INVALID_CONFIG, "is no IAM"),
         (403, {"error": {"code": 403, "message": "canary"}}, codes.PERMISSION_DENIED, "set `project_id:`"),
