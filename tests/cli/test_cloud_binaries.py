@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import os
 import shutil
@@ -12,17 +11,13 @@ import sysconfig
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 from dso.protocol.provider import SecretData
 from dso.version import VERSION
 from tests.support.archive import Contents, contents_of
 from tests.support.aws import Moto, settings
 from tests.support.azure import AzureCloud
+from tests.support.certificates import self_signed
 from tests.support.huawei import HuaweiCloud
 from tests.support.imports import all_imports
 from tests.support.plugin import HANG, Plugin
@@ -244,7 +239,7 @@ def bare_machine(root: Path, name: str) -> None:
     for directory in ("bin", "dev", "proc", "tmp"):
         (root / directory).mkdir()
     shutil.copy(os.path.join(DIRECTORY, name), root / "bin" / name)
-    (root / "c.pem").write_bytes(identity()[1])
+    (root / "c.pem").write_bytes(self_signed()[1])
 
 
 @pytest.fixture(scope="module")
@@ -259,17 +254,6 @@ def azure() -> Iterator[AzureCloud]:
     with AzureCloud() as azure:
         azure.put("prod-db", "value")
         yield azure
-
-
-def identity() -> tuple[x509.Certificate, bytes]:
-    """A certificate to log in with, and the file of it and its key."""
-    key = rsa.generate_private_key(65537, 2048)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "dso tests")])
-    now, day = dt.datetime.now(dt.UTC), dt.timedelta(days=1)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-    certificate = builder.not_valid_before(now - day).not_valid_after(now + day).sign(key, hashes.SHA256())
-    plain = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return certificate, plain + certificate.public_bytes(Encoding.PEM)
 
 
 @pytest.fixture(scope="module")
@@ -320,7 +304,7 @@ def aws_case(moto: Moto, _directory: Path) -> Case:
 def azure_case(azure: AzureCloud, directory: Path) -> Case:
     """The first login reads the certificate, with a library that was not needed before."""
     application = azure.reader()
-    certificate, content = identity()
+    certificate, content = self_signed()
     application.certificates.append(certificate)
     (directory / "identity.pem").write_bytes(content)
     environment = {

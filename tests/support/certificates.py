@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 if TYPE_CHECKING:
@@ -87,3 +87,15 @@ class Certificates:
         with open(self.path(name), "xb") as file:
             os.fchmod(file.fileno(), 0o600)
             file.write(content)
+
+
+def self_signed() -> tuple[x509.Certificate, bytes]:
+    """A certificate that an application logs in with, and the PEM file of its RSA key and it."""
+    key = rsa.generate_private_key(65537, 2048)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "dso tests")])
+    now = dt.datetime.now(dt.UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now - _DAY, now + _DAY)
+    certificate = builder.sign(key, hashes.SHA256())
+    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    plain = key.private_bytes(encoding, form, serialization.NoEncryption())
+    return certificate, plain + certificate.public_bytes(encoding)
