@@ -259,7 +259,7 @@ REFUSED = {
     "a file too many": (with_an_extra_file, "other files than its SHA256SUMS"),
     "a file too few": (without_a_file, "other files than its SHA256SUMS"),
     "another version": (of_another_version, "this is version 2.0.1, not 2.0.0"),
-    "a file elsewhere": (entry("/etc/evil"), "the archive has files outside"),
+    "a file elsewhere": (entry("/etc/evil"), "the archive has odd file names, or some outside"),
     "a file above": (entry("TOP/../../evil"), "odd file names"),
     "a link": (entry("TOP/evil", tarfile.SYMTYPE, "/etc/passwd"), "more than plain files"),
     "a hard link": (entry("TOP/evil", tarfile.LNKTYPE, "TOP/VERSION"), "more than plain files"),

@@ -30,6 +30,9 @@ BINARIES = os.path.join(ROOT, "dist", "bin")
 PLUGIN_DIR = "/usr/local/lib/dso/plugins"
 CLI_PLUGINS = "/usr/local/lib/docker/cli-plugins"
 
+# Mounts are handed on between name spaces, as on any machine: systemd sees to that where it is not in a container.
+_INIT = "mount --make-rshared / && exec /sbin/init"
+
 
 def build_image() -> None:
     """Build the image unless it is there; takes a minute."""
@@ -52,7 +55,7 @@ class Machine:
         build_image()
         memory = ["--tmpfs", "/run:exec,mode=755", "--tmpfs", "/run/lock", "--tmpfs", "/tmp:exec"]
         words = ["run", "-d", "--name", self.name, "--hostname", "dso-machine", "--privileged", *memory]
-        self._docker(*words, *self._options, IMAGE)
+        self._docker(*words, *self._options, IMAGE, "sh", "-c", _INIT)
         self._wait_until_up()
 
     def reboot(self, *, wait: bool = True) -> None:
