@@ -69,7 +69,7 @@ def files(host: Host) -> list[Finding]:
         elif mode & forbidden:
             wanted = mode & ~forbidden
             what = f"{path} is open to other users (mode {mode:04o})"
-            fix = _chmod(host, path, wanted) if host.uid == 0 else None
+            fix = _close(host, path, forbidden) if host.uid == 0 else None
             found.append(Finding("permissions", ERROR, what, why, f"sudo chmod {wanted:o} {path}", fix))
     return found or [Finding("permissions", OK, "/etc/dso and /var/lib/dso are root's alone to change")]
 
@@ -170,8 +170,8 @@ def not_set_up() -> list[Finding]:
     return [Finding("cloud", NOTE, "Cloud Mode is not set up on this machine; Local Mode does without it")]
 
 
-def _chmod(host: Host, path: str, mode: int) -> Callable[[], None]:
-    return lambda: os.chmod(host.path(path), mode)
+def _close(host: Host, path: str, forbidden: int) -> Callable[[], None]:
+    return lambda: host.set_mode(path, forbidden)
 
 
 def _give(host: Host, gid: int) -> Callable[[], None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dso.errors import DsoError
 from dso.host.findings import ERROR, NOTE, OK, WARNING, Finding
-from dso.host.machine import said
+from dso.host.machine import NO_SUCH_PROGRAM, said
 from dso.version import VERSION
 
 TYPE_CHECKING = False
@@ -44,6 +44,9 @@ def compose(host: Host, docker: Sequence[str]) -> list[Finding]:
     """Whether Compose is there and new enough."""
     finished = host.run([*docker, "compose", "version", "--short"])
     version = finished.stdout.decode("utf-8", "replace").strip().removeprefix("v")
+    if finished.code == NO_SUCH_PROGRAM:
+        remedy = "install Docker (docker-cli and the Compose plugin), or put it on PATH"
+        return [Finding("compose", ERROR, f"there is no {docker[0]} command", "", remedy)]
     if finished.code or not version:
         cause = said(finished)
         return [Finding("compose", ERROR, "Docker has no Compose plugin", cause, "install docker-compose-plugin")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 
 from dso.host.check_docker import number
 from dso.host.findings import ERROR, NOTE, OK, WARNING, Finding
@@ -65,7 +66,7 @@ def clock(host: Host, installation: Installation, now: float) -> list[Finding]:
 
 
 def unpacked(host: Host, now: float, directory: str = "/tmp") -> list[Finding]:  # noqa: S108  # where the boot loader has them
-    """Directories that killed one-file programs have left; root sees everybody's, others their own."""
+    """Directories that killed one-file programs of this user have left."""
     left = [name for name in _listed(host, directory) if name.startswith(_UNPACKED)]
     paths = [f"{directory}/{name}" for name in left if _is_left(host, f"{directory}/{name}", now)]
     used = _mapped(host) if paths else ""
@@ -100,7 +101,12 @@ def _listed(host: Host, directory: str) -> list[str]:
 
 def _is_left(host: Host, path: str, now: float) -> bool:
     status = host.status(path)
-    return status is not None and host.uid in (0, status.st_uid) and now - status.st_mtime > _OLD
+    return (
+        status is not None
+        and stat.S_ISDIR(status.st_mode)
+        and status.st_uid == host.uid
+        and now - status.st_mtime > _OLD
+    )
 
 
 def _mapped(host: Host) -> str:
@@ -118,6 +124,11 @@ def _is_ours(host: Host, path: str) -> bool:
 
 
 def _remove(host: Host, path: str) -> None:
-    for name in _listed(host, path):
-        os.unlink(host.path(f"{path}/{name}"))
+    """Remove a directory and the files in it, and not what somebody may put in its place."""
+    directory = os.open(host.path(path), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        for name in os.listdir(directory):
+            os.unlink(name, dir_fd=directory)
+    finally:
+        os.close(directory)
     os.rmdir(host.path(path))

@@ -43,12 +43,8 @@ def _of_flaw(host: Host, flaw: Flaw) -> Finding:
 
 
 def _chmod(host: Host, flaw: Flaw) -> Callable[[], None]:
-    def fix() -> None:
-        path = host.path(flaw.path)
-        mode = stat.S_IMODE(os.lstat(path).st_mode)
-        os.chmod(path, 0o755 if flaw.remedy.startswith("chmod 755") else mode & ~0o022)
-
-    return fix
+    allow = 0o755 if flaw.remedy.startswith("chmod 755") else 0
+    return lambda: host.set_mode(flaw.path, stat.S_IWGRP | stat.S_IWOTH, allow=allow)
 
 
 def interrupted(host: Host, installation: Installation) -> list[Finding]:

@@ -8,6 +8,7 @@ import stat
 from dso import paths
 from dso.errors import DsoError, VaultNotFoundError, WrongKeyError
 from dso.host.findings import ERROR, NOTE, OK, WARNING, Finding
+from dso.host.machine import set_mode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,12 +60,12 @@ def _permissions(path: str) -> list[Finding]:
             what = f"{checked} is open to other users (mode {stat.S_IMODE(status.st_mode):04o})"
             is_own = status.st_uid == os.geteuid()
             remedy = f"chmod {mode:o} {checked}"
-            found.append(Finding("vault", ERROR, what, "", remedy, _chmod(checked, mode) if is_own else None))
+            found.append(Finding("vault", ERROR, what, "", remedy, _close(checked) if is_own else None))
         if status.st_uid not in (os.geteuid(), 0):
             what = f"{checked} belongs to user {status.st_uid}, not to you"
             found.append(Finding("vault", WARNING, what, "that user can read and replace it", f"ls -ld {checked}"))
     return found
 
 
-def _chmod(path: str, mode: int) -> Callable[[], None]:
-    return lambda: os.chmod(path, mode)
+def _close(path: str) -> Callable[[], None]:
+    return lambda: set_mode(path, 0o077)

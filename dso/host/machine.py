@@ -55,10 +55,28 @@ class Host:
         except OSError:
             return None
 
+    def set_mode(self, path: str, forbid: int, *, allow: int = 0, owner: int | None = None) -> None:
+        """`set_mode` of a file of the machine."""
+        set_mode(self.path(path), forbid, allow=allow, owner=owner)
+
     @property
     def has_systemd(self) -> bool:
         """Whether systemd runs the machine: sd_booted(3)."""
         return os.path.isdir(self.path("/run/systemd/system"))
+
+
+def set_mode(path: str, forbid: int, *, allow: int = 0, owner: int | None = None) -> None:
+    """Take permissions away from a file or directory, and add others; `owner`: give it to that user and group.
+
+    What a symbolic link leads to is never touched, should somebody put one in its place. OSError.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if owner is not None:
+            os.fchown(descriptor, owner, owner)
+        os.fchmod(descriptor, (os.fstat(descriptor).st_mode & 0o7777 & ~forbid) | allow)
+    finally:
+        os.close(descriptor)
 
 
 def _run(argv: Sequence[str]) -> Finished:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from dso import paths
 from dso.errors import ConfigError, ServiceError, SetupFailedError, SetupUnfinishedError
 from dso.host import setup_steps as steps
-from dso.host.installation import OWN_TYPES, find_installation, needed_programs
+from dso.host.installation import OWN_TYPES, find_installation, needed_programs, trust_flaws
 from dso.host.setup_steps import Programs
 from dso.host.templates import config_text, environment_text, variables_of
 from dso.host.units import unit_states
@@ -137,6 +137,7 @@ def plan(host: Host, found: Found, wanted: Wanted, answers: Callable[[], object]
         SetupFailedError: programs or units are not as they have to be, and there is no release to mend them from.
         ConfigError: a value that was given does not fit.
     """
+    _check_configuration(host)
     texts = _texts(found, wanted)
     unset = _unset(host, texts)
     todo = [*_programs(host, found, wanted)]
@@ -159,6 +160,13 @@ def plan(host: Host, found: Found, wanted: Wanted, answers: Callable[[], object]
             todo.append(steps.start_units(host, found.units))
         todo.append(steps.health(answers))
     return Plan(todo, texts, unset)
+
+
+def _check_configuration(host: Host) -> None:
+    """SetupFailedError if others than root could choose where secrets come from."""
+    for path in (os.path.dirname(paths.SYSTEM_CONFIG), paths.SYSTEM_CONFIG):
+        if host.exists(path):
+            steps.raise_for(trust_flaws(host, path))
 
 
 def _texts(found: Found, wanted: Wanted) -> dict[str, str]:
@@ -189,6 +197,7 @@ def _unset(host: Host, texts: Mapping[str, str]) -> list[str]:
 
 
 def _programs(host: Host, found: Found, wanted: Wanted) -> list[Step]:
+    """Steps that install and then verify programs; without a release they are verified now. SetupFailedError."""
     types = [one.type for one in found.config.providers.values()] if found.config else list(wanted.providers)
     plugin_dir = (found.config.agent.plugin_dir if found.config else None) or ""
     own = needed_programs(found.installation, [one for one in types if one in OWN_TYPES], plugin_dir)
@@ -204,7 +213,7 @@ def _programs(host: Host, found: Found, wanted: Wanted) -> list[Step]:
     fault = steps.missing_units(found.installation, found.units)
     if fault:
         raise SetupFailedError(f"the units are not as they have to be: {fault}")
-    return [steps.verify(host, lambda: found.installation, programs)]
+    return []
 
 
 def is_complete(planned: Plan) -> bool:

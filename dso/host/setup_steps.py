@@ -107,7 +107,7 @@ def raise_for(flaws: Sequence[Flaw]) -> None:
     if flaws:
         found = "; ".join(f"{flaw.path} {flaw.what}" for flaw in flaws)
         hint = "\n".join(dict.fromkeys(flaw.remedy for flaw in flaws))
-        raise SetupFailedError(f"programs of the agent are not as they have to be: {found}", hint=hint)
+        raise SetupFailedError(f"not as it has to be: {found}", hint=hint)
 
 
 def group(host: Host) -> Step:
@@ -193,12 +193,11 @@ def close(host: Host, path: str) -> Step:
 
     def undo() -> None:
         if before:
-            os.chown(host.path(path), before.st_uid, before.st_gid)
-            os.chmod(host.path(path), before.st_mode & 0o7777)
+            os.chown(host.path(path), before.st_uid, before.st_gid, follow_symlinks=False)
+            host.set_mode(path, 0, allow=before.st_mode & 0o7777)
 
     def apply() -> None:
-        os.chown(host.path(path), 0, 0)
-        os.chmod(host.path(path), 0o600)
+        host.set_mode(path, 0o7177, allow=0o600, owner=0)
 
     return Step(f"make {path} readable for root only (0600)", apply, undo)
 
@@ -207,7 +206,7 @@ def start_units(host: Host, before: Mapping[str, Unit]) -> Step:
     """Enable and start what is not yet."""
     disabled = [name for name in UNITS if not before[name].is_enabled]
     stopped = [name for name in UNITS if not before[name].is_active]
-    words = [f"{verb} {', '.join(names)}" for verb, names in (("enable", disabled), ("start", stopped)) if names]
+    made = [path for path in (paths.SYSTEM_STATE_DIR, paths.SYSTEM_RUNTIME_DIR) if not host.exists(path)]
 
     def apply() -> None:
         if any(unit.needs_reload or not unit.is_there for unit in before.values()):
@@ -218,7 +217,25 @@ def start_units(host: Host, before: Mapping[str, Unit]) -> Step:
         for name in stopped:
             systemctl(host, "start", name)
 
-    return Step(" and ".join(words), apply, lambda: restore(host, before))
+    def undo() -> None:
+        restore(host, before)
+        for path in made:
+            _remove(host.path(path))
+
+    words = [f"{verb} {', '.join(names)}" for verb, names in (("enable", disabled), ("start", stopped)) if names]
+    same = disabled == stopped
+    return Step(f"enable and start {', '.join(stopped)}" if same else " and ".join(words), apply, undo)
+
+
+def _remove(directory: str) -> None:
+    """Remove what an agent that did not come up has left: files, and directories that are empty."""
+    for path, directories, names in os.walk(directory, topdown=False):
+        for name in names:
+            os.unlink(f"{path}/{name}")
+        for name in directories:
+            os.rmdir(f"{path}/{name}")
+    if os.path.isdir(directory):
+        os.rmdir(directory)
 
 
 def health(answers: Callable[[], object]) -> Step:

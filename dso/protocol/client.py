@@ -34,7 +34,8 @@ MAX_BODY = 128 * 1024 * 1024
 _FIRST_ERROR = 400
 
 _START_HINT = (
-    "start it: `sudo systemctl start dso-agent`; without systemd: `sudo dso-agent`\n"
+    "start it: `sudo systemctl start dso-agent`; not set up yet: `sudo docker dso system setup`;\n"
+    "without systemd: `sudo dso-agent`\n"
     "or as this user, for this directory's dso.yaml: `dso-agent --config ./dso.yaml`"
 )
 
