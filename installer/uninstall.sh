@@ -154,6 +154,7 @@ remove_configuration() {
 
 tell() {
     [ "$uid" = 0 ] && [ -n "$agent" ] || return 0
+    say "The Docker Engine asks for the volume driver until it is restarted; that makes \`docker volume ls\` slow."
     ! getent group dso >/dev/null 2>&1 || say "kept: the group dso, which files may belong to (groupdel dso)"
     ! grep -q ' /run/dso/volumes/' /proc/self/mountinfo 2>/dev/null ||
         say "kept: secrets of running containers, mounted below /run/dso/volumes until the next boot"

@@ -1,9 +1,4 @@
-"""Small signed releases for tests of the installer: the brief layout of a release, with stand-ins for the programs.
-
-key = Key.make(directory)
-release = Release("0.2.0", key, directory)      # its tarball, install.sh with the key, `latest`
-release.tree[...]                               # may be changed before `pack`
-"""
+"""Small signed releases for tests of the installer: laid out as `make dist` does, with stand-ins for the programs."""
 
 from __future__ import annotations
 
@@ -14,7 +9,8 @@ import platform
 import tarfile
 from typing import NamedTuple
 
-from tests.support.process import ROOT, run
+from build.release import signing
+from tests.support.process import ROOT
 
 INSTALLER = os.path.join(ROOT, "installer")
 PROVIDERS = ("vault", "aws", "azure", "huawei")
@@ -30,7 +26,7 @@ echo '{{"SchemaVersion": "0.1.0", "Version": "{version}"}}'
 
 
 class Key(NamedTuple):
-    """An Ed25519 key of OpenSSL's making: its private half as a file, its public half as install.sh has it."""
+    """An Ed25519 key: its private half as a file, its public half as install.sh has it."""
 
     path: str
     public: str
@@ -38,25 +34,21 @@ class Key(NamedTuple):
     @classmethod
     def make(cls, directory: str) -> Key:
         """A new key in `directory`."""
-        path = os.path.join(directory, "key.pem")
-        run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", path])
-        public = run(["openssl", "pkey", "-in", path, "-pubout"]).out.splitlines()
-        return cls(path, "".join(public[1:-1]))
+        path = signing.throw_away_key(os.path.join(directory, "key.pem"))
+        return cls(path, signing.public_key(path))
 
-    def sign(self, content: bytes, directory: str) -> tuple[bytes, bytes]:
-        """The signature of `content`, and the certificate request that OpenSSL 1.1.1 can verify instead."""
-        given, made = os.path.join(directory, "given"), os.path.join(directory, "made")
-        with open(given, "wb") as file:
+    def sign(self, content: bytes, directory: str) -> dict[str, bytes]:
+        """SHA256SUMS with this content and its signatures, by name."""
+        path = os.path.join(directory, "SHA256SUMS")
+        with open(path, "wb") as file:
             file.write(content)
-        run(["openssl", "pkeyutl", "-sign", "-rawin", "-inkey", self.path, "-in", given, "-out", made])
-        with open(made, "rb") as file:
-            signature = file.read()
-        with open(given, "w") as file:
-            file.write("[req]\ndistinguished_name=dn\n[dn]\n")
-        name = f"/CN={hashlib.sha256(content).hexdigest()}"
-        run(["openssl", "req", "-new", "-config", given, "-key", self.path, "-subj", name, "-out", made])
-        with open(made, "rb") as file:
-            return signature, file.read()
+        signing.sign(self.path, path)
+        found = {}
+        for name in _SIGNATURES:
+            with open(os.path.join(directory, name), "rb") as file:
+                found[name] = file.read()
+            os.unlink(os.path.join(directory, name))
+        return found
 
 
 class Release:
@@ -88,8 +80,7 @@ class Release:
         """Make SHA256SUMS and its signatures of what is there now."""
         names = sorted(set(self.tree) - _SIGNATURES)
         sums = "".join(f"{hashlib.sha256(self.tree[name]).hexdigest()}  {name}\n" for name in names).encode()
-        signature, request = self.key.sign(sums, self.directory)
-        self.tree |= {"SHA256SUMS": sums, "SHA256SUMS.sig": signature, "SHA256SUMS.csr": request}
+        self.tree |= self.key.sign(sums, self.directory)
 
     def pack(self, *, sign: bool = True) -> Release:
         """Write everything to `directory`; with `sign=False` what was signed before is signed still."""

@@ -153,6 +153,32 @@ def test_a_text_cannot_smuggle_in_another_state(receiver):
     assert receiver.recv(4096) == b"STATUS=so far MAINPID=1"
 
 
+_SPEAKER = """
+import sys
+sys.path.insert(0, {root!r})
+from dso.system import systemd
+systemd.boot_loader = lambda: [{main}]
+print(systemd.notify("READY=1"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("prefix", "speaks_for_it"), [([], True), (["setpriv", "--bounding-set", "-sys_admin"], False)]
+)
+def test_it_speaks_for_its_boot_loader_where_it_may(receiver, prefix, speaks_for_it):
+    """systemd takes a message for that of the process the kernel says it came from (`NotifyAccess=main`)."""
+    receiver.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    with subprocess.Popen(["sleep", "60"]) as main:
+        code = _SPEAKER.format(root=ROOT, main=main.pid)
+        said = subprocess.run([*prefix, sys.executable, "-c", code], capture_output=True, check=True, text=True)
+        main.kill()
+    assert said.stdout == "True\n"
+    message, (credentials,), _, _ = receiver.recvmsg(4096, 1024)
+    assert message == b"READY=1"
+    sender = int.from_bytes(credentials[2][:4], sys.byteorder)
+    assert (sender == main.pid) is speaks_for_it
+
+
 def test_reloading_tells_the_time_it_began(receiver):
     before = time.monotonic_ns() // 1000
     assert notify_reloading()
