@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -142,6 +143,33 @@ def test_docker_config_and_xdg_data_home_are_honoured(host: Host, release: Relea
     host.install(release, user=True, env=env)
     assert sorted(os.listdir(host.home)) == ["d c", "data"]
     assert os.access(f"{host.home}/d c/cli-plugins/docker-dso", os.X_OK)
+
+
+def test_the_tools_of_busybox_are_enough(host: Host, release: Release, newer: Release, other: Release) -> None:
+    directory = f"{host.directory}/programs"
+    os.makedirs(directory)
+    busybox = shutil.which("busybox") or ""
+    for name in run([busybox, "--list"]).out.split():
+        os.symlink(busybox, f"{directory}/{name}")
+    for name in ("openssl", "unshare", "getconf"):
+        with suppress(FileNotFoundError):
+            os.unlink(f"{directory}/{name}")
+        os.symlink(f"/usr/bin/{name}", f"{directory}/{name}")
+    host.path = directory
+    for each in (release, newer):
+        host.install(each, shell="busybox sh")
+        assert installed(host) == expected(each)
+    before = host.files()
+    other.tree["bin/docker-dso"] = b"#!/bin/sh\nexit 1\n"
+    assert "does not run on this machine" in host.install(other.pack(), shell="busybox sh", check=False).err
+    assert host.files() == before
+    for spoil, _ in REFUSED.values():
+        spoilt = Release("2.0.0", release.key, other.directory)
+        spoil(spoilt)
+        assert host.install(spoilt.pack(sign=False), shell="busybox sh", check=False).returncode == 1
+        assert host.files() == before
+    host.run("busybox", "sh", "/usr/local/lib/dso/uninstall.sh")
+    assert host.files() == {}
 
 
 def test_modes_do_not_depend_on_the_callers_umask(host: Host, release: Release) -> None:
