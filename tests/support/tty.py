@@ -53,6 +53,10 @@ class Terminal:
         """Type a line and press Enter."""
         self._child.send(text.encode() + b"\r")
 
+    def press(self, keys: str) -> None:
+        """Press keys, and no Enter behind them."""
+        self._child.send(keys.encode())
+
     def control_c(self) -> None:
         """Press ^C: the terminal sends SIGINT to every process of the foreground group."""
         self._child.send(b"\x03")
