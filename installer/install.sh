@@ -193,7 +193,8 @@ places() {
 }
 
 check_home() {
-    [ -n "${HOME:-}" ] && [ -d "$HOME" ] || die "you have no home directory (HOME=${HOME:-})" "set HOME, or use --prefix"
+    [ -n "${HOME:-}" ] && [ -d "$HOME" ] || die "you have no home directory (HOME=${HOME:-})" \
+        "set HOME, or use --prefix"
     [ -n "$(find "$HOME/." -prune -user "$uid" 2>/dev/null)" ] || die "$HOME is not yours (HOME is set to it)" \
         "as another user by sudo: \`sudo -H\`; for the whole machine: run this as root"
     for each in "${DOCKER_CONFIG:-$HOME/.docker}" "${XDG_DATA_HOME:-$HOME/.local/share}"; do
@@ -208,7 +209,8 @@ check_home() {
 fetch() { # URL FILE
     say "downloading $1"
     if has curl; then
-        curl -fsSL --proto "$protocols" --proto-redir "$protocols" --retry 2 --connect-timeout 20 -o "$2" "$1" </dev/null
+        curl -fsSL --proto "$protocols" --proto-redir "$protocols" --retry 2 --connect-timeout 20 \
+            -o "$2" "$1" </dev/null
     elif has wget; then
         wget -q -O "$2" "$1" </dev/null
     else
