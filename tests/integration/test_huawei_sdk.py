@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import tempfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -57,10 +58,11 @@ def huawei() -> Iterator[HuaweiCloud]:
 
 def run(huawei: HuaweiCloud, keys: Keys, project: str | None = None) -> list[Any]:
     """What the SDK makes of the answers to a client with these keys; it asks IAM for the project if it is told none."""
-    env = environment("/nonexistent", {**huawei.environment(), "REQUESTS_CA_BUNDLE": huawei.ca_cert})
     asked = json.dumps([REGION, project, *keys])
     argv = [PYTHON, "-W", "ignore", "-c", CLIENT]
-    done = subprocess.run(argv, input=asked, env=env, capture_output=True, text=True, check=False, timeout=120)
+    with tempfile.TemporaryDirectory() as home:  # the SDK leaves a file in it
+        env = environment(home, {**huawei.environment(), "REQUESTS_CA_BUNDLE": huawei.ca_cert})
+        done = subprocess.run(argv, input=asked, env=env, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert isinstance(found, list)
