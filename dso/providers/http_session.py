@@ -19,7 +19,8 @@ from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 from urllib3.util import Timeout
 
 from dso.protocol.provider import MAX_MESSAGE_BYTES, ProviderError
-from dso.providers.deadline import Deadline, current
+from dso.providers.deadline import Deadline, current, within
+from dso.providers.http_timely import make_timely
 from dso.providers.proxies import UnsupportedProxyError, proxy_for
 from dso.providers.trust import authorities, causes, signatures, verifying_context
 from dso.version import VERSION
@@ -69,13 +70,14 @@ class ProviderSession(Session):
         settings |= {"stream": True, "verify": True, "cert": None, "allow_redirects": False}
         settings["timeout"] = _limited(settings.get("timeout"), deadline)
         settings["proxies"] = _proxies(request.url or "")
-        response = super().send(request, **settings)
-        try:
-            response._content = _body(response.raw, deadline, request)  # noqa: SLF001  # as its own `content` does
-            response._content_consumed = True  # noqa: SLF001
-        except BaseException:
-            response.close()
-            raise
+        with within(deadline):
+            response = super().send(request, **settings)
+            try:
+                response._content = _body(response.raw, deadline, request)  # noqa: SLF001  # as its own `content` does
+                response._content_consumed = True  # noqa: SLF001
+            except BaseException:
+                response.close()
+                raise
         response.raw.release_conn()
         return response
 
@@ -97,11 +99,14 @@ class _Adapter(HTTPAdapter):
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **settings: Any) -> None:  # noqa: FBT001, FBT002
         """With our context."""
         super().init_poolmanager(connections, maxsize, block, ssl_context=self._context, **settings)
+        make_timely(self.poolmanager)
 
     def proxy_manager_for(self, proxy: str, **settings: Any) -> Any:
         """With our context, for what is behind the proxy and for the proxy itself."""
         context = self._context
-        return super().proxy_manager_for(proxy, ssl_context=context, proxy_ssl_context=context, **settings)
+        manager = super().proxy_manager_for(proxy, ssl_context=context, proxy_ssl_context=context, **settings)
+        make_timely(manager)
+        return manager
 
     def cert_verify(self, conn: HTTPConnectionPool, url: str, verify: object, cert: object) -> None:
         """The context has everything; requests would name a file of certifi's."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -196,3 +199,30 @@ def test_many_threads_may_use_it_at_once(server: HttpProxy, certificates: Certif
         for thread in threads:
             thread.join(60)
     assert answers == [b"ok"] * 20
+
+
+@pytest.mark.parametrize("beginning", [b"", b"HTTP/1.1 200 OK\r\nX-Endless: ", b"HTTP/1.1 200 OK\r\n\r\n"])
+def test_an_answer_that_trickles_ends_with_the_deadline_wherever_it_is(beginning: bytes) -> None:
+    stop = threading.Event()
+
+    def serve(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):
+            connection.recv(65536)
+            connection.sendall(beginning)
+            while not stop.wait(0.05):
+                connection.sendall(b"H")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, session() as opened, ThreadPoolExecutor(2) as threads:
+        threads.submit(serve, listener)
+        host, port = listener.getsockname()
+        asked = threads.submit(under_deadline, opened, f"http://{host}:{port}/")
+        try:
+            assert isinstance(asked.exception(30), Timeout)
+        finally:
+            stop.set()
+
+
+def under_deadline(opened: ProviderSession, address: str) -> None:
+    with within(Deadline(0.5)):
+        opened.get(address)
