@@ -77,16 +77,23 @@ def credential_fault(
         return _issuer_fault(config, (failed or issuer)[-1], seconds)
     if attempt.exchanges:
         return _metadata_fault(config, attempt.exchanges[-1], has_worked=has_worked)
-    if isinstance(error, TimeoutError):
-        return late_fault(_issuer_target(config, None), seconds)
     return _file_fault(config, error) or _nothing_found(config)
 
 
 def foreign_tenant(config: AzureConfig, tenant: str) -> ProviderError:
     """The vault trusts tokens of another tenant than that of the settings."""
     shown = tenant if re.fullmatch(r"[0-9A-Za-z.-]{1,80}", tenant) else "another one"
-    text = f"{config.vault_host} belongs to the tenant {shown}, and auth.tenant_id names another one"
+    text = f"{config.vault_host} belongs to the tenant {shown}, and {_setting(config, 'tenant_id')} names another one"
     return ProviderError(UNAUTHENTICATED, f"{config.name}: {text}: check that and `vault_url:`")
+
+
+def late_login(config: AzureConfig, seconds: float) -> ProviderError:
+    """The time limit is over, and somebody still waits for a token."""
+    if config.auth.method == "managed_identity":
+        return late_fault(Target(f"{config.name}: the managed identity service of this machine", ""), seconds)
+    if config.auth.method == "default":
+        return late_fault(Target(f"{config.name}: whoever gives tokens by `auth.method: default`", ""), seconds)
+    return late_fault(_issuer_target(config, None), seconds)
 
 
 def throttled(text: str, seconds: float | None) -> ProviderError:

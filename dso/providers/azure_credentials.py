@@ -15,9 +15,9 @@ from msal.authority import WELL_KNOWN_AUTHORITY_HOSTS
 
 from dso.protocol.codes import INVALID_CONFIG, UNAUTHENTICATED
 from dso.protocol.provider import ProviderError
-from dso.providers.azure_auth_errors import credential_fault, foreign_tenant
+from dso.providers.azure_auth_errors import credential_fault, foreign_tenant, late_login
 from dso.providers.azure_identity import identity
-from dso.providers.azure_transport import Attempt, recording
+from dso.providers.azure_transport import recording
 from dso.providers.deadline import Deadline, current, within
 from dso.providers.trust import signatures
 from dso.version import VERSION
@@ -28,13 +28,14 @@ if TYPE_CHECKING:
     from azure.core.credentials import AccessToken, AccessTokenInfo
 
     from dso.providers.azure_config import AzureConfig
-    from dso.providers.azure_transport import Transport
+    from dso.providers.azure_transport import Attempt, Transport
 
 RENEW_AHEAD = 300.0  # seconds before its end that a token is replaced, as Azure's SDK does
 STILL_GOOD = 30.0  # seconds that a token has to last when no other is to be had
 RENEW_SECONDS = 3.0  # at most, for a renewal while the former token is good: there is a secret to read after it
 RENEW_AGAIN = 30.0  # seconds after a renewal that failed
-_CLI_SECONDS = 10  # for `az`, at most
+_CLI_SECONDS = 10.0  # for `az`, at most
+_TENANT_VARIABLE = "AZURE_TENANT_ID"
 _AUTHORITY_VARIABLE = "AZURE_AUTHORITY_HOST"
 _log = logging.getLogger("dso.azure")
 
@@ -107,6 +108,12 @@ class Credentials:
                 self._credential = None
             return True
 
+    def late_login(self) -> ProviderError | None:
+        """The error for a request whose time is over, if it is a token that it waits for."""
+        if not self._turn.locked() or any(self._good(key) for key in list(self._tokens)):
+            return None
+        return late_login(self._config, self._timeout)
+
     def _checked(self, options: dict[str, Any]) -> dict[str, Any]:
         """Take the vault's tenant out of the question, once it is known to be ours.
 
@@ -114,10 +121,16 @@ class Credentials:
         """
         tenant, own = options.get("tenant_id"), self._config.tenant
         if tenant and own:
-            if "." not in own and own.lower() != str(tenant).lower():
+            if _is_foreign(str(tenant), own):
                 raise foreign_tenant(self._config, str(tenant))
             del options["tenant_id"]
+        elif "." in self._tenant_of_environment():
+            options.pop("tenant_id", None)
         return options
+
+    def _tenant_of_environment(self) -> str:
+        """The tenant of the identities that the default chain finds in variables; other ones have no need of it."""
+        return os.environ.get(_TENANT_VARIABLE, "") if self._config.auth.method == "default" else ""
 
     def _good(self, key: tuple[object, ...]) -> AccessTokenInfo | None:
         """A token that lasts for a while still, also if it is time for another one."""
@@ -158,23 +171,26 @@ class Credentials:
             try:
                 token: AccessTokenInfo = self._current().get_token_info(*scopes, options=options)
             except Exception as error:  # noqa: BLE001  # the SDK lets out those of its files, formats and libraries
-                failure = self._fault(error, attempt)
+                failure = self._fault(error, attempt, options)
             else:
                 self._tokens[key], self._got_at, self._has_worked = token, time.monotonic(), True
                 return token
         self._credential = None
         raise failure
 
-    def _fault(self, error: Exception, attempt: Attempt) -> ProviderError:
+    def _fault(self, error: Exception, attempt: Attempt, options: dict[str, Any]) -> ProviderError:
         if isinstance(error, ProviderError):
             return error
+        tenant, own = options.get("tenant_id"), self._tenant_of_environment()
+        if tenant and own and _is_foreign(str(tenant), own) and not attempt.exchanges:
+            return foreign_tenant(self._config, str(tenant))
         return credential_fault(self._config, error, attempt, self._timeout, has_worked=self._has_worked)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
         deadline = current()
         if not self._turn.acquire(timeout=deadline.left() if deadline is not None else self._timeout):
-            raise credential_fault(self._config, TimeoutError(), Attempt(), self._timeout, has_worked=True)
+            raise late_login(self._config, self._timeout)
         try:
             yield
         finally:
@@ -190,6 +206,11 @@ class Credentials:
 
     def _pipeline(self) -> dict[str, Any]:
         return {"transport": self._transport, "user_agent": f"dso/{VERSION}", "retry_connect": 1, "retry_status": 3}
+
+
+def _is_foreign(tenant: str, own: str) -> bool:
+    """Whether a tenant's id is another one than that of the settings, which may have a domain instead."""
+    return "." not in own and own.lower() != tenant.lower()
 
 
 def _issuer(config: AzureConfig) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Of Key Vault's own prose nothing is repeated but codes.
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from azure.core.exceptions import HttpResponseError
@@ -24,7 +25,7 @@ from dso.providers.http_faults import Target, connection_fault
 from dso.system.json_fast import loads
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from azure.keyvault.secrets import KeyVaultSecret
 
     from dso.providers.azure_config import AzureConfig
     from dso.providers.azure_names import Wanted
@@ -123,6 +124,16 @@ def incomplete(config: AzureConfig, wanted: Wanted) -> ProviderError:
     """For an answer without a secret in it, which is none of Key Vault's."""
     text = f"what answers at {config.vault_host} for {wanted} is no Key Vault: check `vault_url:`, and HTTPS_PROXY"
     return ProviderError(INVALID_CONFIG, f"{config.name}: {text}")
+
+
+def is_whole(secret: KeyVaultSecret) -> bool:
+    """Whether all is there that decides about handing it out: the SDK lets through whatever comes."""
+    properties = secret.properties
+    if not isinstance(getattr(properties, "enabled", None), bool):  # AttributeError where attributes are no object
+        return False
+    dates = (properties.expires_on, properties.not_before, properties.created_on)
+    has_dates = all(date is None or isinstance(date, datetime) for date in dates)
+    return isinstance(secret.value, str) and bool(properties.version) and has_dates
 
 
 def _date(when: datetime) -> str:

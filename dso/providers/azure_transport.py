@@ -16,6 +16,7 @@ from azure.core.exceptions import AzureError
 from azure.core.pipeline.transport import RequestsTransport
 
 from dso.providers.deadline import current
+from dso.providers.proxies import is_machines_own
 from dso.system.json_fast import loads
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 _OAUTH_ERROR = re.compile(r"[a-z_]{1,60}")
 _ENTRA_CODE = re.compile(r"AADSTS(\d{4,9})")
 _LONGEST_TEXT = 20_000
+_METADATA_CONNECT = 2.0  # seconds: where there is a service of the machine's own, it is near
+_MAX_CODE = 10**9
 
 
 class Exchange(NamedTuple):
@@ -87,6 +90,9 @@ class Transport(RequestsTransport):  # type: ignore[misc]  # its base is untyped
         """See the base class."""
         parts = urlsplit(request.url)
         host, secure = parts.netloc, parts.scheme == "https"
+        if is_machines_own(request.url):
+            wanted = settings.get("connection_timeout", self.connection_config.timeout)
+            settings["connection_timeout"] = min(wanted, _METADATA_CONNECT)
         try:
             response = super().send(request, **settings)
         except AzureError as error:
@@ -125,10 +131,10 @@ def _oauth_error(response: Any) -> tuple[str, tuple[int, ...]]:
     if not isinstance(parsed, dict):
         return "", ()
     reason = str(parsed.get("error"))
-    codes = _ENTRA_CODE.findall(str(parsed.get("error_description")))
+    codes = [int(code) for code in _ENTRA_CODE.findall(str(parsed.get("error_description")))]
     listed = parsed.get("error_codes")
-    codes += [str(code) for code in listed if isinstance(code, int)] if isinstance(listed, list) else []
-    found = tuple(dict.fromkeys(int(code) for code in codes))
+    codes += [code for code in listed if type(code) is int] if isinstance(listed, list) else []
+    found = tuple(dict.fromkeys(code for code in codes if 0 < code < _MAX_CODE))
     return reason if _OAUTH_ERROR.fullmatch(reason) else "", found
 
 

@@ -31,7 +31,7 @@ def proxy_for(address: str) -> str | None:
     """
     parts = urlsplit(address)
     host = parts.hostname or ""
-    if is_loopback(address) or _is_link_local(host) or proxy_bypass(host):
+    if is_machines_own(address) or proxy_bypass(host):
         return None
     proxies = getproxies()
     proxy = proxies.get(parts.scheme) or proxies.get("all")
@@ -64,6 +64,11 @@ def _refuse_unfit(proxy: str) -> None:
         is_whole = False
     if not is_whole:
         raise UnsupportedProxyError("its address is malformed")
+
+
+def is_machines_own(address: str) -> bool:
+    """Whether an address leads to this machine, or to the service that tells it about itself."""
+    return is_loopback(address) or _is_link_local(urlsplit(address).hostname or "")
 
 
 def is_loopback(address: str) -> bool:

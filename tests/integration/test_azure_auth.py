@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from dso.protocol.codes import INVALID_CONFIG, UNAUTHENTICATED, UNAVAILABLE
 from dso.protocol.provider import ProviderError, SecretData
 from tests.servers.azure_entra import Federation
-from tests.servers.azure_tokens import CHINA, US_GOVERNMENT, Cloud, SigningKey
+from tests.servers.azure_tokens import SigningKey
 from tests.support.azure import AzureCloud, fault, provider, read
 from tests.support.azure_identity import (
     PASSWORD,
@@ -321,7 +321,7 @@ def test_identity_that_was_assigned_to_an_app_service_is_picked_by_its_client_id
             if may_read:
                 assert read(opened, NAME) == b"x"
             else:
-                assert identity.client_id not in azure.vault.readers
+                assert identity.object_id not in azure.vault.readers
                 assert fault(lambda opened=opened: opened.get(NAME, None)).code == "permission_denied"  # type: ignore[misc]
 
 
@@ -376,38 +376,3 @@ def test_default_takes_a_workload_identity(
 def test_default_takes_the_identity_of_an_app_service(azure: AzureCloud):
     azure.metadata.system = azure.reader()
     assert_reads(azure, with_auth(azure, "default"), azure.app_service())
-
-
-# Sovereign clouds
-
-
-@pytest.mark.parametrize("cloud", [CHINA, US_GOVERNMENT], ids=["china", "us government"])
-@pytest.mark.parametrize("spelling", ["{}", "https://{}", "https://{}/"])
-def test_sovereign_cloud_is_asked_and_no_other(cloud: Cloud, spelling: str):
-    with AzureCloud(cloud=cloud) as azure:
-        azure.put(NAME, "x")
-        assert_reads(azure, azure.settings(authority=spelling.format(cloud.login)))
-        assert set(azure.proxy.hosts()) == {cloud.login, azure.vault.url.removeprefix("https://")}
-
-
-def test_sovereign_cloud_by_the_environments_default(tmp_path: Path):
-    """`authority` counts for identities found by the default chain too."""
-    with AzureCloud(cloud=CHINA) as azure:
-        azure.put(NAME, "x")
-        federation = Federation("https://oidc.cluster.example", SUBJECT, SigningKey())
-        azure.application.federations.append(federation)
-        (tmp_path / "token").write_text(federation.token())
-        variables = {**kubernetes(azure, azure.application, tmp_path / "token")}
-        del variables["AZURE_AUTHORITY_HOST"]
-        assert_reads(azure, with_auth(azure, "default"), variables)
-        assert set(azure.proxy.hosts()) == {CHINA.login, azure.vault.url.removeprefix("https://")}
-
-
-def test_frozen_plugin_in_a_sovereign_cloud():
-    with AzureCloud(cloud=CHINA) as azure:
-        azure.put(NAME, "x")
-        with Plugin(plugin_argv("dso-provider-azure", "frozen"), azure.environment()) as plugin:
-            plugin.initialize(azure.settings())
-            found = plugin.get(NAME)
-            assert isinstance(found, SecretData), found
-        assert set(azure.proxy.hosts()) == {CHINA.login, azure.vault.url.removeprefix("https://")}

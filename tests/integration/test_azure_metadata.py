@@ -171,6 +171,17 @@ def test_without_a_metadata_service_it_is_said_what_is_missing():
     assert "AZURE_" in messages[1]
 
 
+def test_metadata_service_that_hangs_is_not_taken_for_a_vault_that_does():
+    with VirtualMachine() as machine:
+        machine.service.delay = 60.0
+        with machine.plugin() as plugin:
+            plugin.initialize(config(machine), timeout=2)
+            error = refusal(plugin)
+    assert error.code in (UNAUTHENTICATED, UNAVAILABLE)
+    assert "managed identity" in error.message
+    assert "Key Vault" not in error.message
+
+
 def test_default_falls_through_to_the_identity_of_the_machine(machine: VirtualMachine):
     machine.azure.metadata.system = machine.azure.reader()
     with machine.plugin() as plugin:

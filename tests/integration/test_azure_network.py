@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dso.protocol.codes import INVALID_CONFIG, UNAUTHENTICATED, UNAVAILABLE
+from dso.protocol.provider import ProviderError
 from tests.servers.azure_tokens import CHINA
 from tests.support.azure import VALUE, AzureCloud, assert_fault, fault, provider, read
 from tests.support.certificates import Certificates
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from dso.providers.azure import AzureProvider
     from tests.support.http_proxy import Seen
 
 NAME = "network-secret"
@@ -68,14 +70,17 @@ def test_answer_that_trickles_ends_with_the_time_limit(azure: AzureCloud):
                 stop.set()
 
 
-def trickle(listener: socket.socket, context: ssl.SSLContext, stop: threading.Event) -> None:
+BODY = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
+
+
+def trickle(listener: socket.socket, context: ssl.SSLContext, stop: threading.Event, beginning: bytes = BODY) -> None:
     """An answer that comes a byte at a time and never ends."""
     while not stop.is_set():
         try:
             connection, _ = listener.accept()
             with context.wrap_socket(connection, server_side=True) as secure:
                 secure.recv(65536)
-                secure.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+                secure.sendall(beginning)
                 while not stop.wait(0.1):
                     secure.sendall(b" ")
         except OSError:
@@ -91,7 +96,37 @@ def test_slow_login_ends_with_the_time_limit(azure: AzureCloud):
         finally:
             azure.server.reply = azure.answer
     assert {error.code for error in errors} == {UNAVAILABLE}
-    assert "login.microsoftonline.com" in errors[0].message or azure.vault.name in errors[0].message
+    assert [error.message for error in errors if "login.microsoftonline.com did not answer" not in error.message] == []
+
+
+def test_login_whose_headers_trickle_holds_up_nobody_after_it():
+    """A byte now and then keeps a connection alive, and would keep whoever waits for a token."""
+    stop = threading.Event()
+    with AzureCloud() as azure, socket.create_server(("127.0.0.1", 0)) as listener:
+        azure.put(NAME, VALUE)
+        beginning = b"HTTP/1.1 200 OK\r\nX-Endless: "
+        arguments = (listener, azure.certificates.public_context(), stop, beginning)
+        threading.Thread(target=trickle, args=arguments, daemon=True).start()
+        with provider(azure.settings(), azure.environment(), timeout=2) as opened:
+            azure.proxy.add(azure.cloud.login, listener.getsockname())
+            try:
+                error = fault(lambda: opened.get(NAME, None))
+                assert error.code == UNAVAILABLE
+                assert azure.cloud.login in error.message
+                azure.proxy.add(azure.cloud.login, ("127.0.0.1", int(azure.server.address.rpartition(":")[2])))
+                deadline = time.monotonic() + 60
+                while (found := outcome(opened)) != VALUE and time.monotonic() < deadline:
+                    assert "did not answer" in found
+                assert found == VALUE, "while the other connection still trickles"
+            finally:
+                stop.set()
+
+
+def outcome(opened: AzureProvider) -> str:
+    try:
+        return read(opened, NAME).decode()
+    except ProviderError as error:
+        return error.message
 
 
 def late(_seen: Seen) -> Reply:

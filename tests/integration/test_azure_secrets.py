@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dso.protocol.codes import INVALID_REQUEST, NOT_FOUND
+from dso.protocol.codes import INVALID_CONFIG, INVALID_REQUEST, NOT_FOUND
 from dso.protocol.provider import ProviderError, SecretData
+from tests.servers.azure_entra import answer
 from tests.servers.azure_vault import LARGEST
 from tests.support.azure import AzureCloud, fault, provider, read
 from tests.support.plugin import Plugin, plugin_argv
@@ -226,6 +227,23 @@ def test_secret_within_its_dates_is_read(azure: AzureCloud, opened: AzureProvide
     now = int(time.time())
     azure.put(name, "x", nbf=now - DAY, exp=now + DAY)
     assert read(opened, name) == b"x"
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        *[None, [], "x", {}, {"enabled": None}, {"exp": 1}],
+        *[{"enabled": True, key: value} for key in ("exp", "nbf", "created") for value in (10**20, "soon", [1])],
+    ],
+    ids=repr,
+)
+def test_secret_whose_state_cannot_be_told_is_not_delivered(azure: AzureCloud, opened: AzureProvider, attributes: Any):
+    """An answer that is none of Key Vault's; and it is no defect of the plugin."""
+    where = f"{azure.vault.url}/secrets/odd/{'a' * 32}"
+    azure.fail(answer({"value": "value-that-is-secret", "id": where, "attributes": attributes}), times=1)
+    error = fault(lambda: opened.get("odd", None))
+    assert error.code == INVALID_CONFIG
+    assert "vault_url" in error.message
 
 
 def test_deleted_secret_is_not_delivered_and_the_message_says_how_to_get_it_back(
