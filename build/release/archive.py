@@ -25,7 +25,7 @@ def pack(root: str, target: str, when: int) -> None:
     top = os.path.basename(root)
     directories = {os.path.dirname(name) for name in files_below(root)} - {""}
     partial = f"{target}.part"
-    with open(partial, "wb") as raw, gzip.GzipFile("", "wb", mtime=0, fileobj=raw) as packed:  # noqa: SIM117
+    with open(partial, "wb") as raw, gzip.GzipFile("", "wb", 6, raw, 0) as packed:  # noqa: SIM117
         with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar:
             for name in sorted({"", *_with_parents(directories), *files_below(root)}):
                 _add(tar, os.path.join(root, name), os.path.join(top, name).rstrip("/"), when)

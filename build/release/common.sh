@@ -10,8 +10,8 @@ glibc=2.28 # of RHEL 8, Debian 10 and Ubuntu 20.04 (2.31); what older systems ha
 arch=$(uname -m)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/dso-release
 
-# digest FILE...: of their names and contents, in 16 digits.
-digest() { sha256sum -- "$@" | sha256sum | cut -c 1-16; }
+# digest FILE...: of their contents, in 16 digits.
+digest() { cat -- "$@" | sha256sum | cut -c 1-16; }
 
 # exclusively COMMAND...: one build at a time; the others wait, and find it done.
 exclusively() {

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 VERSION = (ROOT / "VERSION").read_text(encoding="ascii").strip()
 NEWEST_GLIBC = (2, 28)
 SCRIPTS = ("install.sh", "uninstall.sh")
+GENERATED = (("man.py", "man"), ("completions.py", "completions"))
 
 
 def main(words: list[str]) -> None:
@@ -95,7 +96,7 @@ def lay_out(tree: str, binaries: dict[str, str], public_key: str) -> None:
     archive.install(str(ROOT / "VERSION"), f"{tree}/VERSION")
     for licence in sorted(ROOT.glob("LICENSE*")):
         archive.install(str(licence), f"{tree}/{licence.name}")
-    for script, directory in (("man.py", "man"), ("completions.py", "completions")):
+    for script, directory in GENERATED:
         subprocess.run([sys.executable, ROOT / "build" / script, f"{tree}/{directory}"], check=True)
 
 

@@ -36,7 +36,7 @@ build() {
     work=$(mktemp -d "$cache/work.XXXXXX")
     trap 'rm -rf "$work"' EXIT
     ZIG_BINARY=$(compiler)
-    export ZIG_BINARY ZIG_TARGET=$arch-linux-gnu.$glibc
+    export ZIG_BINARY ZIG_TARGET=$arch-linux-gnu.$glibc ZIG_SOURCES=$work/source
     export ZIG_GLOBAL_CACHE_DIR=$work/zig-cache ZIG_LOCAL_CACHE_DIR=$work/zig-cache
     say "building the release interpreter for glibc $glibc; this takes minutes"
     mkdir -p "$work"/{source,result/{licences,pip}}

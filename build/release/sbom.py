@@ -94,6 +94,8 @@ def _package(release: Release, package: Package) -> Component:
 
 
 def _licences(package: Package) -> list[Component]:
+    if package.name == BOOT_LOADER:
+        return [{"expression": "GPL-2.0-or-later WITH Bootloader-exception"}]
     metadata = package.distribution.metadata
     if metadata["License-Expression"]:
         return [{"expression": metadata["License-Expression"]}]

@@ -34,6 +34,7 @@ update() {
     command -v apt-get >/dev/null && [ -e "$keyring" ] || die "the release interpreter is built from Debian's sources: run this on Debian 12 or newer"
     main=$(mirror_of Debian)
     if [ -z "$main" ] && [ "$(id -u)" = 0 ]; then
+        # shellcheck disable=SC2119  # all of them
         apt_update
         main=$(mirror_of Debian)
     fi
