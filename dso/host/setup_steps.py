@@ -132,7 +132,7 @@ def member(host: Host, user: str) -> Step:
 
     return Step(
         f"add {user} to the group {paths.AGENT_GROUP}, whose members can read every secret of the agent",
-        lambda: call(host, "usermod", "-a", "-G", paths.AGENT_GROUP, user),
+        lambda: call(host, "gpasswd", "-a", user, paths.AGENT_GROUP),  # usermod knows /etc/passwd only, no directory
         undo,
     )
 
@@ -156,7 +156,7 @@ def directory(host: Host) -> Step:
     path = host.path(_CONFIG_DIR)
 
     def apply() -> None:
-        os.mkdir(path)
+        os.mkdir(path, _DIRECTORY_MODE)
         os.chmod(path, _DIRECTORY_MODE)  # whatever the umask is
 
     def undo() -> None:

@@ -34,24 +34,24 @@ class InterruptedStepError(Exception):
 def perform(steps: Sequence[Step], say: Callable[[str], None]) -> None:
     """Do every step, or none: when one fails, or a signal comes, what was done is undone, the last first.
 
-    A second signal does not interrupt the undoing. Against SIGKILL and a power cut there is no help: to run the
-    whole again then goes on with what is missing.
+    A second signal does not interrupt the undoing, nor does it matter whether anybody hears `say`: a terminal that
+    hangs up takes that with it. Against SIGKILL and a power cut there is no help: to run the whole again then goes
+    on with what is missing.
 
     Raises:
         SetupFailedError: a step failed; says whether everything could be undone.
     """
-    from signal import SIG_IGN, SIGHUP, SIGINT, SIGTERM, signal
+    from signal import SIGHUP, SIGINT, SIGTERM, signal
 
     done: list[Step] = []
     before = {number: signal(number, _interrupt) for number in (SIGINT, SIGTERM, SIGHUP)}
     try:
         for step in steps:
-            say(step.title)
             done.append(step)
+            _say(say, step.title)
             step.apply()
     except BaseException as error:
-        for number in before:
-            signal(number, SIG_IGN)
+        _ignore_signals()
         left = _undo(done, say)
         raise _failure(done[-1] if done else None, error, left) from error
     finally:
@@ -60,7 +60,22 @@ def perform(steps: Sequence[Step], say: Callable[[str], None]) -> None:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    _ignore_signals()  # at once: a second one must not find us on the way to the undoing
     raise InterruptedStepError
+
+
+def _ignore_signals() -> None:
+    from signal import SIG_IGN, SIGHUP, SIGINT, SIGTERM, signal
+
+    for number in (SIGINT, SIGTERM, SIGHUP):
+        signal(number, SIG_IGN)
+
+
+def _say(say: Callable[[str], None], text: str) -> None:
+    from contextlib import suppress
+
+    with suppress(OSError):  # EPIPE, EIO: nobody reads on
+        say(text)
 
 
 def _undo(done: list[Step], say: Callable[[str], None]) -> list[str]:
@@ -69,7 +84,7 @@ def _undo(done: list[Step], say: Callable[[str], None]) -> list[str]:
     for step in reversed(done):
         if step.undo is None:
             continue
-        say(f"undoing: {step.title}")
+        _say(say, f"undoing: {step.title}")
         try:
             step.undo()
         except (DsoError, OSError) as error:

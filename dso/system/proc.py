@@ -80,6 +80,16 @@ class Running:
         finished = Finished(exit_code(status), _drain(self._stdout), _drain(self._stderr))
         return self._otherwise().wait() if finished.code and self._otherwise else finished
 
+    def stop(self) -> None:
+        """Ask the child to end, and wait until it has; for those whose `wait` was interrupted."""
+        from signal import SIGTERM
+
+        try:
+            os.kill(self._pid, SIGTERM)  # until it is waited for, the number is its own
+            os.waitpid(self._pid, 0)
+        except (ProcessLookupError, ChildProcessError):
+            pass  # `wait` has seen its end
+
 
 def start(
     argv: Sequence[str],

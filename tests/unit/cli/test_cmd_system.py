@@ -105,7 +105,7 @@ def test_setup_with_values_from_the_environment(user: User, host: FakeHost, monk
     assert "ann is in the group dso from the next login on" in done.err
     assert VALUES["VAULT_TOKEN"] not in done.out + done.err
     assert b"VAULT_TOKEN=hvs.secret" in (host.read(paths.SYSTEM_ENVIRONMENT) or b"")
-    assert "usermod -a -G dso ann" in host.calls
+    assert "gpasswd -a ann dso" in host.calls
 
 
 @pytest.mark.usefixtures("agent")
@@ -152,7 +152,7 @@ def test_a_dry_run_shows_steps_and_configuration_and_changes_nothing(
     assert "before these have values: VAULT_ADDR" in done.out
     assert "hvs.secret" not in done.out + done.err
     assert not host.exists("/etc/dso")
-    assert not [call for call in host.calls if call.startswith(("groupadd", "usermod", "systemctl start"))]
+    assert not [call for call in host.calls if call.startswith(("groupadd", "gpasswd", "systemctl start"))]
 
 
 def test_missing_values_are_an_unfinished_setup(user: User, host: FakeHost) -> None:

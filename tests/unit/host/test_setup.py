@@ -91,7 +91,7 @@ def test_nothing_is_left_to_do_where_all_is_right(installed: FakeHost) -> None:
     assert is_complete(again)
 
 
-@pytest.mark.parametrize("failing", ["groupadd", "usermod", "systemctl enable", "systemctl start dso-agent.service"])
+@pytest.mark.parametrize("failing", ["groupadd", "gpasswd -a", "systemctl enable", "systemctl start dso-agent.service"])
 def test_a_failure_at_any_step_leaves_no_file(installed: FakeHost, failing: str) -> None:
     installed.says[failing] = ("no", 1)
     with pytest.raises(SetupFailedError, match="no"):

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+from typing import TYPE_CHECKING
 
 import pytest
 
 from dso.errors import ServiceError, SetupFailedError
+from dso.host.machine import Host
 from dso.host.transaction import Step, perform
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Trace:
@@ -85,3 +90,32 @@ def test_a_second_signal_does_not_stop_the_undoing(trace: Trace) -> None:
     with pytest.raises(SetupFailedError):
         perform(steps, trace.said.append)
     assert trace.done == ["a", "c", "unc", "undone", "una"]
+
+
+def test_nobody_who_listens_does_not_stop_the_undoing(trace: Trace) -> None:
+    def say(_title: str) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    with pytest.raises(SetupFailedError, match="could not b: no"):
+        perform([trace.step("a"), trace.step("b", ServiceError("no"))], say)
+    assert trace.done == ["a", "b", "unb", "una"]
+
+
+def test_a_program_that_a_signal_interrupts_has_ended_before_the_undoing(trace: Trace, tmp_path: Path) -> None:
+    """Else it could change the machine after its change was undone."""
+    host, ended = Host(), tmp_path / "ended"
+    script = f"""
+        trap 'touch {ended}; exit' TERM
+        kill -TERM {os.getpid()}
+        while :; do sleep 0.05; done
+    """
+
+    def apply() -> None:
+        host.run(["sh", "-c", script])
+
+    def undo() -> None:
+        trace.done.append(f"ended: {ended.exists()}")
+
+    with pytest.raises(SetupFailedError, match="it was interrupted"):
+        perform([Step("run", apply, undo)], trace.said.append)
+    assert trace.done == ["ended: True"]
