@@ -72,10 +72,10 @@ def _ignore_signals() -> None:
 
 
 def _say(say: Callable[[str], None], text: str) -> None:
-    from contextlib import suppress
-
-    with suppress(OSError):  # EPIPE, EIO: nobody reads on
+    try:
         say(text)
+    except OSError:  # EPIPE, EIO: nobody reads on
+        return
 
 
 def _undo(done: list[Step], say: Callable[[str], None]) -> list[str]:
