@@ -2,6 +2,8 @@
 
 PYTHON := .venv/bin/python
 BINARIES := $(addprefix dist/bin/,docker-dso dso-agent $(addprefix dso-provider-,vault aws azure huawei))
+RELEASE := .build/release
+RELEASE_BINARIES := $(BINARIES:dist/bin/%=$(RELEASE)/frozen/%)
 
 # What the binaries are made from; another than the last build's makes `make binaries` build again.
 SOURCES := VERSION build/requirements.txt $(wildcard build/specs/*.* build/specs/hooks/*.py) \
@@ -38,15 +40,15 @@ endef
 dist/bin/%: build/specs/%.spec .venv/.ready $(SOURCES)
 	$(call freeze,$(PYTHON),.build)
 
-# Releases are frozen with an interpreter of their own, for machines older than this one: docs/releasing.md.
-RELEASE := .build/release
-RELEASE_BINARIES := $(BINARIES:dist/bin/%=$(RELEASE)/frozen/%)
+# Freezing takes one processor for each.
+PARALLEL_MAKE = $(MAKE) --no-print-directory --jobs=$(shell nproc)
 
+# Releases are frozen with an interpreter of their own, for machines older than this one: docs/releasing.md.
 .PHONY: dist
-dist: NEWEST = --newest
-dist: $(RELEASE_BINARIES) ## Make the release, dist/dso-VERSION-linux-ARCH.tar.gz; the first time it takes minutes
+dist: .venv/.ready ## Make the release, dist/dso-VERSION-linux-ARCH.tar.gz; the first time it takes minutes
+	$(PARALLEL_MAKE) NEWEST=--newest $(RELEASE_BINARIES)
 	$(PYTHON) -m build.release.dist --venv $(RELEASE)/venv --interpreter "$$(cat $(RELEASE)/interpreter)" \
-	    --work $(RELEASE) --output dist $^
+	    --work $(RELEASE) --output dist $(RELEASE_BINARIES)
 
 .PHONY: release-binaries
 release-binaries: $(RELEASE_BINARIES)
@@ -86,7 +88,8 @@ ON_ENGINE = build/machine/engine.sh run sh -c 'build/machine/images.sh && exec "
 # `make test TESTS=tests/unit OPTIONS=-x` runs a part, with options of pytest.
 TESTS := tests/unit tests/contract tests/cli tests/integration
 .PHONY: test
-test: $(BINARIES) ## Run all tests; installs and starts a Docker Engine where none answers
+test: .venv/.ready ## Run all tests; installs and starts a Docker Engine where none answers
+	$(PARALLEL_MAKE) $(BINARIES) $(RELEASE_BINARIES)
 	build/machine/test-tools.sh
 	build/machine/backends.sh >/dev/null
 	$(ON_ENGINE) $(PYTHON) -m pytest -n 2 $(OPTIONS) $(TESTS)

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Root file systems of Debian releases with glibc, what it and every machine's other programs stand on, and a shell: no
+# Root file systems of Debian releases with glibc, what everything else stands on, a shell and openssl: no
 # Python, no compiler. Their packages are unpacked and not configured, which is enough to run a program there.
 #
 #   roots.sh RELEASE...     prints the path of a tar archive for each: bullseye, bookworm, trixie
@@ -16,7 +16,7 @@ build() {
     local release=$1 target=$2 options=(--quiet --variant=extract) proxy
     command -v mmdebstrap >/dev/null || apt_install "mmdebstrap is missing" mmdebstrap
     say "building a root of Debian's $release"
-    options+=(--include=base-files,libc6,libgcc-s1,zlib1g,dash,coreutils)
+    options+=(--include=base-files,libc6,libgcc-s1,zlib1g,dash,coreutils,openssl)
     proxy=$(apt-config dump --format '%f "%v";%n' Acquire::http::Proxy)
     [ -z "$proxy" ] || options+=(--aptopt="$proxy")
     # without a mirror of this machine's own, mmdebstrap knows Debian's
