@@ -29,6 +29,7 @@ need dash dash
 need busybox busybox-static
 need setpriv util-linux
 need openssl openssl
+need dpkg-source dpkg-dev
 [ "${#missing[@]}" != 0 ] || exit 0
 
 # The tests start a server of their own, on loopback: Debian's must not run here because of them, now or after a boot.
