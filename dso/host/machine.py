@@ -10,8 +10,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from dso.system.proc import Running
-
     Run = Callable[[Sequence[str]], Finished]
 
 NO_SUCH_PROGRAM = 127  # as a shell has it
@@ -89,20 +87,11 @@ def _run(argv: Sequence[str]) -> Finished:
     environment = proc.child_environment({"PATH": path, "LC_ALL": "C", "SYSTEMD_PAGER": "", "NO_COLOR": "1"})
     program = argv[0] if "/" in argv[0] else _found(argv[0], path)
     try:
-        return _finished(proc.start([program, *argv[1:]], environment=environment))
+        return proc.run_or_stop([program, *argv[1:]], environment=environment)
     except DockerNotFoundError:  # which is what proc calls every missing program
         return Finished(NO_SUCH_PROGRAM, b"", f"there is no program {argv[0]}".encode())
     except OSError as error:
         return Finished(NO_SUCH_PROGRAM - 1, b"", f"{argv[0]}: {error.strerror}".encode())
-
-
-def _finished(running: Running) -> Finished:
-    """Wait for a program. Who interrupts that, to undo what was done, finds it ended: it changes nothing afterwards."""
-    try:
-        return running.wait()
-    except BaseException:
-        running.stop()
-        raise
 
 
 def _found(program: str, path: str) -> str:

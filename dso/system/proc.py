@@ -13,7 +13,7 @@ from dso.system.memory import memory_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 # What the boot loader of a one-file binary, and Docker when it starts a plugin, set for us alone.
 _PLUGIN_SOCKET = "DOCKER_CLI_PLUGIN_SOCKET"
@@ -85,10 +85,12 @@ class Running:
         from signal import SIGTERM
 
         try:
-            os.kill(self._pid, SIGTERM)  # until it is waited for, the number is its own
-            os.waitpid(self._pid, 0)
-        except (ProcessLookupError, ChildProcessError):
-            pass  # `wait` has seen its end
+            ended, _ = os.waitpid(self._pid, os.WNOHANG)
+            if not ended:
+                os.kill(self._pid, SIGTERM)  # until it is waited for, the number is its own
+                os.waitpid(self._pid, 0)
+        except ChildProcessError:
+            return  # `wait` has seen its end
 
 
 def start(
@@ -97,6 +99,7 @@ def start(
     environment: Mapping[str, str] | None = None,
     stdin: int | None = None,
     otherwise: Callable[[], Running] | None = None,
+    mask: Iterable[int] | None = None,
 ) -> Running:
     """Start a child and return at once.
 
@@ -105,6 +108,7 @@ def start(
         environment: the child's whole environment; `child_environment()` by default.
         stdin: a descriptor for its standard input; nothing to read by default.
         otherwise: starts another child, whose result counts instead, if this one ends with a code other than 0.
+        mask: the signals that the child blocks; those that we do by default.
 
     Raises:
         DockerNotFoundError: the program is `docker` and is not there.
@@ -118,12 +122,30 @@ def start(
         actions.append((os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0))
     else:
         actions.append((os.POSIX_SPAWN_DUP2, stdin, 0))
-    return Running(_spawn(argv, environment, file_actions=actions), stdout, stderr, otherwise)
+    options = {} if mask is None else {"setsigmask": mask}
+    return Running(_spawn(argv, environment, file_actions=actions, **options), stdout, stderr, otherwise)
 
 
 def run(argv: Sequence[str], *, environment: Mapping[str, str] | None = None, stdin: int | None = None) -> Finished:
     """Start a child and wait for it; see `start`."""
     return start(argv, environment=environment, stdin=stdin).wait()
+
+
+def run_or_stop(argv: Sequence[str], *, environment: Mapping[str, str] | None = None) -> Finished:
+    """`run`; an exception from a signal's handler comes out when the child has ended, and changes nothing any more."""
+    from signal import SIG_BLOCK, SIG_SETMASK, SIGHUP, SIGINT, SIGTERM, pthread_sigmask
+
+    before = pthread_sigmask(SIG_BLOCK, (SIGINT, SIGTERM, SIGHUP))  # none comes before we know the child
+    try:
+        running = start(argv, environment=environment, mask=before)
+        try:
+            pthread_sigmask(SIG_SETMASK, before)
+            return running.wait()
+        except BaseException:
+            running.stop()
+            raise
+    finally:
+        pthread_sigmask(SIG_SETMASK, before)
 
 
 def attach(argv: Sequence[str], *, environment: Mapping[str, str] | None = None, stdin: int | None = None) -> int:
