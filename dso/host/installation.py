@@ -102,14 +102,15 @@ def program_flaws(host: Host, installation: Installation, path: str, *, is_own: 
 
     It is started, to ask for its version, only if nobody but root could have written it.
     """
-    status = host.status(path)
+    real = host.real_path(path)
+    status = host.status(real)
     if status is None:
         return [Flaw(path, "is missing", reinstall(installation))]
     flaws = trust_flaws(host, path)
     if flaws:
         return flaws
     if not stat.S_IXOTH & status.st_mode or not stat.S_ISREG(status.st_mode):
-        return [Flaw(path, "is not executable", f"chmod 755 {path}", is_safe=stat.S_ISREG(status.st_mode))]
+        return [Flaw(real, "is not executable", f"chmod 755 {real}", is_safe=stat.S_ISREG(status.st_mode))]
     installed = next((one for one in installation.files if one.path == path), None)
     if installed and _sha256(host, path) not in ("", installed.sha256):
         return [Flaw(path, "is not the file that was installed", reinstall(installation))]
@@ -117,9 +118,10 @@ def program_flaws(host: Host, installation: Installation, path: str, *, is_own: 
 
 
 def trust_flaws(host: Host, path: str) -> list[Flaw]:
-    """Who but root could change a file: its owner, its mode, and those of every directory above."""
+    """Who but root could change a file: its owner, its mode, and those of every directory above, links followed."""
     flaws = []
-    for place in (path, *_above(path)):
+    real = host.real_path(path)
+    for place in dict.fromkeys((path, *_above(path), real, *_above(real))):
         status = host.status(place)
         if status is None or stat.S_ISLNK(status.st_mode):
             continue

@@ -55,6 +55,11 @@ class Host:
         except OSError:
             return None
 
+    def real_path(self, path: str) -> str:
+        """Where a path leads, links followed."""
+        real = os.path.realpath(self.path(path))
+        return real.removeprefix(os.path.realpath(self.root)) if self.root else real
+
     def set_mode(self, path: str, forbid: int, *, allow: int = 0, owner: int | None = None) -> None:
         """`set_mode` of a file of the machine."""
         set_mode(self.path(path), forbid, allow=allow, owner=owner)

@@ -101,6 +101,26 @@ def test_a_sticky_directory_above_is_no_flaw(host: FakeHost, agent: str) -> None
     assert trust_flaws(host, agent) == []
 
 
+@pytest.mark.parametrize("link", ["/usr/local/bin", "/usr/local/bin/dso-agent"])
+def test_where_a_link_leads_others_may_change_nothing_either(host: FakeHost, agent: str, link: str) -> None:
+    os.makedirs(host.path("/home/eve"))
+    os.rename(host.path(link), host.path("/home/eve/there"))
+    os.symlink(host.path("/home/eve/there"), host.path(link))
+    host.owners["/home/eve"] = 1000
+    flaws = program_flaws(host, find_installation(host), agent)
+    assert [flaw.path for flaw in flaws] == ["/home/eve"]
+    assert host.calls == []
+
+
+def test_a_link_to_a_program_is_judged_by_the_program(host: FakeHost, agent: str) -> None:
+    os.rename(host.path(agent), host.path("/usr/local/there"))
+    os.symlink(host.path("/usr/local/there"), host.path(agent))
+    assert program_flaws(host, find_installation(host), agent) == []
+    os.chmod(host.path("/usr/local/there"), 0o644)
+    (flaw,) = program_flaws(host, find_installation(host), agent)
+    assert (flaw.path, flaw.remedy) == ("/usr/local/there", "chmod 755 /usr/local/there")
+
+
 @pytest.mark.parametrize(
     ("answer", "code", "what"),
     [
