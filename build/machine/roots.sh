@@ -16,7 +16,7 @@ build() {
     local release=$1 target=$2 options=(--quiet --variant=extract) proxy
     command -v mmdebstrap >/dev/null || apt_install "mmdebstrap is missing" mmdebstrap
     say "building a root of Debian's $release"
-    options+=(--include=base-files,libc6,libgcc-s1,zlib1g,dash,coreutils,openssl)
+    options+=(--include="base-files libc6 libgcc-s1 zlib1g dash coreutils openssl")
     proxy=$(apt-config dump --format '%f "%v";%n' Acquire::http::Proxy)
     [ -z "$proxy" ] || options+=(--aptopt="$proxy")
     # without a mirror of this machine's own, mmdebstrap knows Debian's

@@ -18,8 +18,9 @@ export CFLAGS="-O3 -fPIC -fvisibility=hidden"
 jobs=-j$(nproc)
 
 # libffi and expat come without their configure
-command -v autoreconf >/dev/null && command -v libtoolize >/dev/null && [ -e /usr/share/aclocal/ltdl.m4 ] ||
-    apt_install "autoconf, automake or libtool are missing" autoconf automake libtool libltdl-dev
+for file in /usr/bin/autoreconf /usr/bin/automake /usr/bin/libtoolize /usr/share/aclocal/ltdl.m4; do
+    [ -e "$file" ] || apt_install "$file is missing" autoconf automake libtool libltdl-dev
+done
 
 zlib() {
     cd "$sources/zlib"

@@ -31,7 +31,9 @@ options=(-q -o "Dir::Etc::SourceList=$state/sources.list" -o Dir::Etc::SourcePar
 
 update() {
     local main security
-    command -v apt-get >/dev/null && [ -e "$keyring" ] || die "the release interpreter is built from Debian's sources: run this on Debian 12 or newer"
+    if ! command -v apt-get >/dev/null || [ ! -e "$keyring" ]; then
+        die "the release interpreter is built from Debian's sources: run this on Debian 12 or newer"
+    fi
     main=$(mirror_of Debian)
     if [ -z "$main" ] && [ "$(id -u)" = 0 ]; then
         # shellcheck disable=SC2119  # all of them
