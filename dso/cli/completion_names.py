@@ -118,10 +118,18 @@ def _containers(_line: Line) -> Answer:
     return Answer([(one["Names"][0].lstrip("/"), str(one.get("Image", ""))) for one in found if one.get("Names")])
 
 
+def _providers(_line: Line) -> Answer:
+    """The types of providers that a configuration can be written for."""
+    from dso.host.templates import TEMPLATES
+
+    return Answer([(name, template.title) for name, template in TEMPLATES.items()])
+
+
 _NAMES = {
     "NAMESPACE": _namespaces,
     "NEW": _beginnings,
     "VERSION": _versions,
     "SLOT": _slots,
     "CONTAINER": _containers,
+    "TYPE": _providers,
 }

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from dso.cli.completion import Line
 
-_OF_FILES = {"FILE", "PATH", "SOCKET", "TARBALL"}
+_OF_FILES = {"FILE", "PATH", "RELEASE", "SOCKET"}
 
 
 def answer_of(parser: argparse.ArgumentParser, words: Sequence[str], current: str, line: Line) -> Answer:

@@ -122,6 +122,8 @@ def test_older_scripts_of_docker_leave_the_plugins_name_out(stored: User) -> Non
         ("logs --level=e", ["error"]),
         ("--config x.yaml --mode=local secret l", ["list"]),
         ("--debug -c x.yaml vault che", ["check"]),
+        ("system setup --provider ", ["vault", "aws", "azure", "huawei"]),
+        ("system setup --provider vault --provider a", ["aws", "azure"]),
     ],
 )
 def test_values_of_flags(empty_ask: Ask, line: str, expected: list[str]) -> None:
@@ -193,6 +195,7 @@ def test_slots_are_known_without_a_key(ask: Ask, stored: User) -> None:
         "env export shop -o ",
         "--config ",
         "secret get x -c ",
+        "system setup --from ",
     ],
 )
 def test_files_are_the_shells_to_offer(ask: Ask, line: str) -> None:
