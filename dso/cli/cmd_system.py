@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 _EPILOG = """\
 examples:
   sudo docker dso system setup --provider vault      asks for what it needs
-  sudo VAULT_ADDR=https://vault:8200 VAULT_TOKEN=... docker dso system setup --provider vault --yes
+  sudo -EH docker dso system setup --provider vault --yes
+                                                     with VAULT_ADDR and VAULT_TOKEN exported before; everybody
+                                                     could see, and sudo would log, `sudo VAULT_TOKEN=...`
   docker dso system doctor                           what is wrong, why, and what to do
   sudo docker dso system restart                     after a change of /etc/dso
 """
@@ -83,14 +85,20 @@ def _state(load: str, active: str) -> str:
 
 
 def run_enable(_args: argparse.Namespace) -> int:
-    """Enable and start; wait until the agent answers. ServiceError, AgentUnavailableError."""
+    """Enable and start, or leave all as it was; wait until the agent answers. ServiceError, AgentUnavailableError."""
     from dso.cli.output import note
     from dso.cli.system_agent import agent_answers
-    from dso.host.units import enable
+    from dso.errors import ServiceError
+    from dso.host.units import enable, restore, unit_states
 
     host = _as_root("enable")
     _check_units(host)
-    enable(host)
+    before = unit_states(host)
+    try:
+        enable(host)
+    except ServiceError:
+        restore(host, before)  # sockets that nobody answers stall the Engine
+        raise
     agent_answers()
     note("the agent runs, and comes up with the machine")
     return 0
@@ -135,13 +143,18 @@ def run_logs(args: argparse.Namespace) -> int:
 
 
 def run_uninstall(args: argparse.Namespace) -> int:
-    """Hand over to the installed uninstall.sh, which knows what was put where."""
+    """Hand over to the installed uninstall.sh, which knows what was put where.
+
+    Raises:
+        SetupFailedError: there is none, or others than root could have changed what root is to run.
+    """
     import os
 
     from dso import paths
     from dso.errors import SetupFailedError
-    from dso.host.installation import find_installation
+    from dso.host.installation import find_installation, trust_flaws
     from dso.host.machine import Host
+    from dso.host.setup_steps import raise_for
     from dso.system.proc import attach
 
     host = Host()
@@ -155,6 +168,8 @@ def run_uninstall(args: argparse.Namespace) -> int:
             + (", or for everybody" if host.uid else ""),
             hint="for the whole machine: sudo docker dso system uninstall" if host.uid else "remove its files by hand",
         )
+    if not host.uid:
+        raise_for(trust_flaws(host, script))
     flags = [f"--{name}" for name in ("purge", "yes", "force") if getattr(args, name)]
     return attach(["sh", script, *flags])
 

@@ -218,6 +218,16 @@ def test_what_systemd_is_told(user: User, host: FakeHost, command: str, calls: l
     assert [call.split()[1] for call in host.calls if not call.startswith("systemctl show")] == calls
 
 
+def test_enable_of_an_agent_that_does_not_start_leaves_no_socket_that_nobody_answers(
+    user: User, host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restored: list[dict[str, object]] = []
+    monkeypatch.setattr("dso.host.units.restore", lambda _host, before: restored.append(before))
+    host.says["systemctl start dso-agent.service"] = ("no", 1)
+    assert user.dso("system", "enable").code == SERVICE
+    assert [sorted(before) for before in restored] == [sorted(UNITS)]
+
+
 @pytest.mark.parametrize("command", ["enable", "disable", "restart"])
 def test_an_agent_that_is_not_installed(user: User, host: FakeHost, command: str) -> None:
     host.says["systemctl show"] = (units("inactive", "", "not-found"), 0)
@@ -259,6 +269,10 @@ def test_uninstall_is_handed_to_the_installed_script(
     host.write(f"{HOME}/uninstall.sh")
     assert user.dso("system", "uninstall", "--purge", "-y").code == 7
     assert attached == [["sh", f"{HOME}/uninstall.sh", "--purge", "--yes"]]
+    os.chmod(host.path(f"{HOME}/uninstall.sh"), 0o664)
+    done = user.dso("system", "uninstall")
+    assert (done.code, f"chmod go-w {HOME}/uninstall.sh" in done.err) == (FAILED, True)
+    assert len(attached) == 1, "root runs nothing that others could have written"
     host.uid = 1000
     own = f"{user.home}/.local/share/dso/uninstall.sh"
     host.write(own)
