@@ -21,6 +21,8 @@ NO_FILES = 4
 DIRECTORIES = 16  # offers directories
 KEEP_ORDER = 32
 
+_PLAIN = frozenset("_-./:=@,+%")  # besides letters and digits, what no shell reads as anything but itself
+
 
 class Answer:
     """Candidates, each with a description or "", and the directive."""
@@ -36,11 +38,15 @@ class Answer:
         return Answer([found for found in self.candidates if found[0].startswith(text)], self.directive)
 
     def lines(self, *, with_descriptions: bool) -> list[str]:
-        """As the shell's script reads it. What cannot be printed is left out: it would not be typed either."""
+        """As the shell's script reads it.
+
+        What has blanks, or characters that mean something to a shell, is left out. No name of ours has them; what
+        Compose finds in a file of a stranger's may (a profile), and not every script quotes what it puts on the line.
+        """
         lines = [
             f"{value}\t{description}" if description and with_descriptions else value
             for value, description in self.candidates
-            if value.isprintable() and description.isprintable()
+            if all(each.isalnum() or each in _PLAIN for each in value) and description.isprintable()
         ]
         return [*lines, f":{self.directive}"]
 

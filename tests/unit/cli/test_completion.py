@@ -296,6 +296,7 @@ _DOCKER = """#!/bin/sh
 echo "$*" >>"$LOG"
 case "$*" in
     *" -") printf -- '--file\\tfiles\\n--dry-run\\tsimulate\\n--theirs\\tCompose knows\\n:4\\n' ;;
+    *"--profile ") printf 'dev\\n$(touch x)\\na;b\\n`id`\\na b\\n:4\\n' ;;
     *"-f ") printf 'yaml\\nyml\\n:8\\n' ;;
     *) printf 'api\\nweb\\n:4\\n'; echo "WARN noise" >&2 ;;
 esac
@@ -389,6 +390,10 @@ def test_extensions_of_files_are_composes_answer_to_f(
     compose: Callable[[str], tuple[list[str], list[str]]],
 ) -> None:
     assert compose("up -f ") == (["yaml", "yml", ":8"], ["-f "])
+
+
+def test_what_a_shell_would_run_is_not_offered(compose: Callable[[str], tuple[list[str], list[str]]]) -> None:
+    assert compose("up --profile ")[0] == ["dev", ":4"], "profiles are whatever a Compose file says"
 
 
 def test_no_docker_is_silence(empty_ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
