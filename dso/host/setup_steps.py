@@ -182,8 +182,8 @@ def file(host: Host, path: str, content: str, mode: int, what: str) -> Step:
 
 
 def is_open(host: Host, path: str) -> bool:
-    """Whether others than root can read a file, or change it."""
-    status = host.status(path)
+    """Whether others than root can read a file, or change it; of a link, the file it leads to."""
+    status = host.status(host.real_path(path))
     return status is not None and (status.st_uid != 0 or status.st_mode & 0o077 != 0)
 
 

@@ -386,9 +386,7 @@ def test_values_of_dsos_flags_need_no_compose(
     assert compose("up -c ") == ([":0"], [])
 
 
-def test_extensions_of_files_are_composes_answer_to_f(
-    compose: Callable[[str], tuple[list[str], list[str]]],
-) -> None:
+def test_extensions_of_files_are_composes_answer_to_f(compose: Callable[[str], tuple[list[str], list[str]]]) -> None:
     assert compose("up -f ") == (["yaml", "yml", ":8"], ["-f "])
 
 

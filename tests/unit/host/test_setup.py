@@ -165,6 +165,13 @@ def test_an_environment_file_that_others_can_read_is_closed_and_opened_again_on_
     assert os.stat(installed.path(ENVIRONMENT)).st_mode & 0o7777 == 0o600
 
 
+def test_a_link_to_an_environment_file_that_is_closed_is_left_alone(installed: FakeHost) -> None:
+    installed.write("/srv/agent.env", "VAULT_ADDR=https://x\nVAULT_TOKEN=t\n", 0o600)
+    os.makedirs(installed.path(os.path.dirname(ENVIRONMENT)))
+    os.symlink(installed.path("/srv/agent.env"), installed.path(ENVIRONMENT))
+    assert not [title for title in titles(planned(installed, VAULT)) if ENVIRONMENT in title]
+
+
 @pytest.mark.parametrize(
     ("path", "mode", "said"),
     [
