@@ -57,7 +57,7 @@ settings() {
     base_url=${DSO_BASE_URL:-}
     uid=$(id -u) || exit 1
     version='' offline='' prefix='' providers='' no_agent='' dry_run='' allow_http=''
-    work='' lock='' has_changed='' was_active=''
+    work='' lock='' has_changed='' was_active='' was_restarted='' is_latest=''
     all_providers='vault aws azure huawei'
     units='dso-agent.service dso-agent.socket dso-volume.socket'
     newline='
@@ -174,6 +174,9 @@ places() {
     *"$newline"* | *\\* | *'|'* | *'&'*) die "the prefix has a character that cannot be used: $prefix" ;;
     esac
     if is_system; then
+        case $prefix in
+        *[!A-Za-z0-9._+@=~/-]*) die "the prefix has a character that a unit of systemd cannot have: $prefix" ;;
+        esac
         prefix=${prefix:-/usr/local}
         home=$prefix/lib/dso share=$prefix/share
         case $prefix in
@@ -198,6 +201,9 @@ check_home() {
     [ -n "$(find "$HOME/." -prune -user "$uid" 2>/dev/null)" ] || die "$HOME is not yours (HOME is set to it)" \
         "as another user by sudo: \`sudo -H\`; for the whole machine: run this as root"
     for each in "${DOCKER_CONFIG:-$HOME/.docker}" "${XDG_DATA_HOME:-$HOME/.local/share}"; do
+        case $each in
+        *"$newline"* | [!/]*) die "no absolute path: $each" "see DOCKER_CONFIG, XDG_DATA_HOME and HOME" ;;
+        esac
         if [ -e "$each" ] && [ ! -w "$each" ]; then
             die "you may not write to $each" "sudo chown -R $(id -un) '$each'"
         fi
@@ -258,19 +264,24 @@ take_offline() {
         archive=$work/tarball
         directory=$(cd "$offline" && pwd -P) || die "cannot read $offline"
         top=${directory##*/}
+        check_top
         tar -C "${directory%/*}/" -czf "$archive" "$top" || die "cannot read $offline"
     else
         archive=$work/tarball
         cp "$offline" "$archive" || die "cannot read $offline"
         top=$(tar -tzf "$archive" 2>/dev/null </dev/null | head -n 1)
         top=${top%%/*}
+        check_top
     fi
-    found=${top#dso-}
-    found=${found%-linux-*}
-    [ "$top" = "dso-$found-linux-${top##*-linux-}" ] && is_version "$found" || die "$offline is no release of DSO"
     [ "${top##*-linux-}" = "$arch" ] || die "$offline is for ${top##*-linux-}, and this machine is $arch"
     [ -z "$version" ] || [ "$version" = "$found" ] || die "$offline is version $found, not $version"
     version=$found
+}
+
+check_top() {
+    found=${top#dso-}
+    found=${found%-linux-*}
+    [ "$top" = "dso-$found-linux-${top##*-linux-}" ] && is_version "$found" || die "$offline is no release of DSO"
 }
 
 # Verifying it
@@ -467,9 +478,10 @@ differences() {
 check_version() {
     former=''
     [ ! -f "$manifest" ] || former=$(sed -n 's/^version //p' "$manifest")
-    [ -n "$former" ] && [ "$former" != "$version" ] && [ -n "${is_latest:-}" ] || return 0
-    newest=$(printf '%s\n' "$former" "$version" | sort -t . -k 1,1n -k 2,2n -k 3,3n | tail -n 1)
-    [ "$newest" = "$version" ] || die "DSO $former is installed, and $base_url offers an older one, $version" \
+    [ -n "$former" ] && [ "$former" != "$version" ] && [ -n "$is_latest" ] || return 0
+    # 1.0.0-rc1 comes before 1.0.0, so that is 1.0.0~ here: ~ comes last in ASCII
+    newest=$(printf '%s\n' "$former" "$version" | sed 's/^[^-]*$/&~/' | sort -t . -k 1,1n -k 2,2n -k 3,3n | tail -n 1)
+    [ "${newest%\~}" = "$version" ] || die "DSO $former is installed, and $base_url offers an older one, $version" \
         "to go back to it: --version $version"
 }
 
@@ -481,14 +493,17 @@ take_lock() {
     mkdir -p "$home" 2>/dev/null && [ -w "$home" ] || die "cannot write to $home" \
         "for the whole machine run this as root; another place: --prefix"
     lock=$home/.lock
-    while ! ln -s "$$" "$lock" 2>/dev/null; do
+    me=$$.$(started $$)
+    while ! ln -s "$me" "$lock" 2>/dev/null; do
         holder=$(readlink "$lock") || die "cannot write to $home"
-        case $(cat "/proc/$holder/comm" 2>/dev/null) in
-        *sh | busybox) die "another installation is under way: process $holder" ;;
-        esac
+        [ "$(started "${holder%.*}")" != "${holder#*.}" ] ||
+            die "another installation is under way: process ${holder%.*}" "wait until it has ended"
         rm -f "$lock"
     done
 }
+
+# When a process was started, in ticks since the boot: its number alone may be another's by now.
+started() { sed 's/^.*) //' "/proc/$1/stat" 2>/dev/null | cut -d ' ' -f 20; }
 
 recover() {
     if [ -f "$journal.done" ]; then
@@ -546,11 +561,13 @@ failed() { die "cannot write $1" "is the disk full, or read-only? DSO is as it w
 
 stage() {
     while read -r mode name path; do
+        # .dso-old is a whole file or is not there
+        [ ! -e "$path" ] || ln -f "$path" "$path.dso-old" 2>/dev/null ||
+            { cp -p "$path" "$path.dso-new" && mv -f "$path.dso-new" "$path.dso-old"; } || failed "$path"
         mkdir -p "${path%/*}" && cp "$tree/$name" "$path.dso-new" && chmod "$mode" "$path.dso-new" &&
             cmp -s "$tree/$name" "$path.dso-new" || failed "$path"
-        [ ! -e "$path" ] || ln -f "$path" "$path.dso-old" 2>/dev/null || cp -p "$path" "$path.dso-old" || failed "$path"
     done <"$work/changed" || exit 1
-    sync_to "$home"
+    cut -d ' ' -f 3- "$work/changed" | sed 's|/[^/]*$||' | sort -u | while read -r path; do sync_to "$path"; done
 }
 
 # Before anybody gets them: do the programs run here?
@@ -595,6 +612,7 @@ tell_systemd() {
     ! grep -Fq .socket "$work/changed" || set -- dso-agent.socket dso-volume.socket "$@"
     grep -Eq "/dso-agent$|$home/plugins/|$unit_dir/" "$work/touched" || return 0
     say "restarting the agent"
+    was_restarted=yes
     systemctl restart "$@" && systemctl is-active --quiet dso-agent.service || {
         journalctl -u dso-agent.service -n 5 --no-pager -o cat 2>/dev/null >&2
         die "the new agent does not start, see above" "the former version is put back"
@@ -613,16 +631,17 @@ finish() {
     trap - EXIT
     if [ -n "$has_changed" ] && [ -f "$journal" ]; then
         if roll_back; then
-            [ -z "$was_active" ] || { systemctl daemon-reload; systemctl restart dso-agent.service; } || :
+            ! has_systemd || systemctl daemon-reload
+            [ -z "$was_restarted" ] || systemctl restart dso-agent.service
             printf '%s\n' "DSO was not installed; what was there before is there still." >&2
         else
             printf '%s\n' "Not everything could be put back. Run the installer again: it goes on with that." >&2
         fi
     fi
-    if [ -n "$lock" ] && [ "$(readlink "$lock")" = "$$" ]; then
+    if [ -n "$lock" ] && [ "$(readlink "$lock")" = "$me" ]; then
         rm -f "$journal.new" "$lock"
     fi
-    if [ "$code" != 0 ] && [ -f "$work/made" ]; then
+    if [ "$code" != 0 ] && [ -n "$work" ] && [ -f "$work/made" ]; then
         sort -r "$work/made" | while read -r directory; do rmdir "$directory" 2>/dev/null; done
     fi
     [ -z "$work" ] || rm -rf "$work"

@@ -50,12 +50,13 @@ options() {
 
 find_manifest() {
     if [ -z "$home" ]; then
+        # as `... | sh` it has no place, and a file called manifest in the present directory is anybody's
         case $0 in
-        */*) home=$(cd "${0%/*}" && pwd -P) ;;
-        *) home=$(pwd -P) ;;
+        */uninstall.sh) home=$(cd "${0%/*}" && pwd -P) ;;
+        uninstall.sh) home=$(pwd -P) ;;
         esac
         if [ ! -f "$home/manifest" ]; then # unpacked from a release, say
-            if [ "$uid" = 0 ]; then home=/usr/local/lib/dso; else home=${XDG_DATA_HOME:-$HOME/.local/share}/dso; fi
+            if [ "$uid" = 0 ]; then home=/usr/local/lib/dso; else home=${XDG_DATA_HOME:-${HOME:-}/.local/share}/dso; fi
         fi
     fi
     manifest=$home/manifest
@@ -88,12 +89,15 @@ check_purge() {
     find_vault
     confirm "Remove DSO with its configuration${vault:+ AND THE VAULT $vault with all secrets in it}?" ||
         die "nothing was removed" "--purge takes a yes: add --yes if you mean it"
+    yes=yes
 }
 
 # A volume of the agent's stalls and fails without it, and so do the containers that use it.
 check_volumes() {
     [ -n "$agent" ] && [ -z "$force" ] && command -v docker >/dev/null 2>&1 || return 0
-    volumes=$(docker volume ls -q --filter driver=dso 2>/dev/null </dev/null) || return 0
+    volumes=$(docker volume ls -q --filter driver=dso 2>/dev/null </dev/null) ||
+        die "the Docker Engine does not say whether containers need the agent" \
+            "start it, or see \`docker volume ls\`; --force removes the agent all the same"
     [ -n "$volumes" ] || return 0
     for each in $volumes; do
         docker ps -a --filter "volume=$each" --format "  container {{.Names}} ({{.State}}) uses volume $each" </dev/null
@@ -101,6 +105,14 @@ check_volumes() {
     for each in $volumes; do say "  volume $each"; done
     die "the agent serves volumes still, see above: those containers would not start again" \
         "\`docker dso down\` in each project (or docker rm, docker volume rm); --force removes the agent all the same"
+}
+
+# The lock is a link to the installer's process and when that was started.
+check_lock() {
+    holder=$(readlink "$home/.lock") || return 0
+    started=$(sed 's/^.*) //' "/proc/${holder%.*}/stat" 2>/dev/null | cut -d ' ' -f 20)
+    [ "$started" != "${holder#*.}" ] ||
+        die "an installation is under way: process ${holder%.*}" "wait until it has ended"
 }
 
 stop_units() {
@@ -170,6 +182,7 @@ main() {
     vault=''
     options "$@"
     find_manifest
+    check_lock
     check_purge
     check_volumes
     stop_units

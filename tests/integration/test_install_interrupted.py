@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 from typing import TYPE_CHECKING
 
@@ -209,6 +210,67 @@ def test_a_full_disk_changes_nothing(former: bool, host: Host, releases: tuple[R
             assert host.directories() == directories
         finally:
             run(["umount", host.local])
+
+
+def test_where_there_are_no_hard_links_a_copy_that_is_cut_off_replaces_nothing(
+    host: Host, releases: tuple[Release, Release]
+) -> None:
+    host.install(releases[0])
+    before = host.files()
+    ordinary, directory = host.path, f"{host.directory}/full"
+    os.mkdir(directory)
+    copy = 'if [ "$1" = -p ]; then head -c 5 "$2" >"$3"; exit 1; fi; exec /bin/cp "$@"'
+    for name, script in (("ln", 'case $1 in -f) exit 1;; *) exec /bin/ln "$@";; esac'), ("cp", copy)):
+        with open(f"{directory}/{name}", "w") as file:
+            file.write(f"#!/bin/sh\n{script}\n")
+        os.chmod(f"{directory}/{name}", 0o755)
+    host.path = f"{directory}:{ordinary}"
+    assert "is the disk full" in host.install(releases[1], check=False).err
+    assert host.files() == before
+    os.unlink(f"{directory}/cp")
+    host.install(releases[1])
+    assert b"version 2.0.0" in host.files()["lib/dso/manifest"].content
+
+
+def test_an_agent_that_was_not_touched_is_not_restarted(host: Host, releases: tuple[Release, Release]) -> None:
+    """What fails before the agent is restarted leaves it alone: by a systemctl and a chmod of our own."""
+    host.install(releases[0])
+    before, directory, log = host.files(), f"{host.directory}/programs", f"{host.directory}/log"
+    os.mkdir(directory)
+    for name, script in (("systemctl", f'echo "$*" >>{log}'), ("chmod", "case $2 in *agent*) exit 1;; esac")):
+        with open(f"{directory}/{name}", "w") as file:
+            file.write(f"#!/bin/sh\n{script}\n")
+        os.chmod(f"{directory}/{name}", 0o755)
+    host.path = f"{directory}:{host.path}"
+    run_of_systemd = 'mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system && exec dash "$@"'
+    words = [releases[1].script, "--offline", releases[1].tarball]
+    assert "is the disk full" in host.run("sh", "-c", run_of_systemd, "sh", *words, check=False).err
+    assert host.files() == before
+    with open(log) as file:
+        asked = file.read()
+    assert "is-active --quiet dso-agent.service" in asked
+    assert "restart" not in asked
+
+
+def test_a_lock_of_a_process_that_is_no_more_is_none(host: Host, releases: tuple[Release, Release]) -> None:
+    """Its number may be another shell's by now; and while it is under way nobody uninstalls."""
+    host.install(releases[0])
+    lock = f"{host.local}/lib/dso/.lock"
+    with subprocess.Popen(["sh", "-c", "read -r line"], stdin=subprocess.PIPE) as shell:
+        os.symlink(str(shell.pid), lock)
+        host.install(releases[1])
+        with open(f"/proc/{shell.pid}/stat") as file:
+            started = file.read().rpartition(") ")[2].split()[19]
+        os.symlink(f"{shell.pid}.{started}", lock)
+        for script in (f"dash {releases[0].script}", "sh /usr/local/lib/dso/uninstall.sh"):
+            refused = host.run(
+                *script.split(), *(["--offline", releases[0].tarball] if "dash" in script else []), check=False
+            )
+            assert f"installation is under way: process {shell.pid}" in refused.err
+        assert b"version 2.0.0" in host.files()["lib/dso/manifest"].content
+        shell.communicate(b"\n")
+    host.run("/usr/local/lib/dso/uninstall.sh")
+    assert host.files() == {}
 
 
 def test_two_installers_do_not_get_into_each_others_way(host: Host, releases: tuple[Release, Release]) -> None:

@@ -366,6 +366,52 @@ def test_a_home_of_somebody_else_is_refused(host: Host, release: Release) -> Non
     assert f"you may not write to {host.home}/.docker" in refused.err
 
 
+@pytest.mark.parametrize("name", ["DOCKER_CONFIG", "XDG_DATA_HOME"])
+def test_a_place_that_depends_on_where_one_is_is_refused(name: str, host: Host, release: Release) -> None:
+    refused = host.install(release, user=True, env={name: "some/where"}, check=False)
+    assert "no absolute path: some/where" in refused.err
+    assert os.listdir(host.home) == []
+
+
+def test_a_prefix_that_a_unit_cannot_have_is_refused(host: Host, release: Release) -> None:
+    for prefix in ("/opt/d s o", "/opt/100%"):
+        refused = host.install(release, "--prefix", prefix, check=False)
+        assert "a character that a unit of systemd cannot have" in refused.err
+    assert host.files() == {}
+
+
+def test_the_name_of_an_unpacked_release_is_no_option_of_tar(host: Host, release: Release) -> None:
+    directory = f"{host.directory}/--use-compress-program=evil"
+    os.mkdir(directory)
+    assert "is no release of DSO" in host.run("sh", release.script, "--offline", directory, check=False).err
+
+
+# Uninstalling
+
+
+def test_a_manifest_that_lies_about_is_not_the_one_of_a_script_without_a_place(host: Host, release: Release) -> None:
+    host.install(release)
+    os.mkdir(f"{host.directory}/shared")
+    kept = f"{host.directory}/kept"
+    for path, content in ((kept, ""), (f"{host.directory}/shared/manifest", f"file 0 644 {kept}\n")):
+        with open(path, "w") as file:
+            file.write(content)
+    host.run("sh", "-c", f"cd {host.directory}/shared && sh < {SCRIPTS[1]}")
+    assert os.path.exists(kept)
+    assert host.files() == {}
+
+
+def test_without_an_answer_of_the_engine_the_agent_stays(host: Host, release: Release) -> None:
+    pretend(host, docker="exit 1")
+    host.install(release)
+    before = host.files()
+    refused = host.run("/usr/local/lib/dso/uninstall.sh", check=False)
+    assert "the Docker Engine does not say whether containers need the agent" in refused.err
+    assert host.files() == before
+    host.run("/usr/local/lib/dso/uninstall.sh", "--force")
+    assert host.files() == {}
+
+
 # Surroundings, by programs that say what those of another machine would
 
 
@@ -551,6 +597,18 @@ def test_the_latest_version_or_the_one_that_is_named_is_downloaded(
     with open(f"{served}/latest", "w") as file:
         file.write("<html>\n")
     assert "latest holds no version" in host.run(*words, check=False).err
+
+
+def test_a_release_follows_its_candidates_and_not_the_other_way_round(host: Host, key: Key) -> None:
+    served = f"{host.directory}/served"
+    candidate, final = (Release(version, key, served).pack() for version in ("2.0.0-rc1", "2.0.0"))
+    pretend(host, curl=_CURL.format(log="/dev/null", served=served))
+    words = ["sh", final.script, "--base-url", "https://dso.example"]
+    host.run(*words, "--version", candidate.version)
+    assert "DSO 2.0.0 is installed in place of 2.0.0-rc1" in host.run(*words).out
+    with open(f"{served}/latest", "w") as file:
+        file.write("2.0.0-rc1\n")
+    assert "DSO 2.0.0 is installed, and" in host.run(*words, check=False).err
 
 
 def test_wget_serves_where_there_is_no_curl(host: Host, release: Release) -> None:
