@@ -50,7 +50,7 @@ def clock(host: Host, installation: Installation, now: float) -> list[Finding]:
                     ERROR,
                     "the clock is behind",
                     f"{path} is from a time still to come; clouds refuse requests with a wrong date",
-                    "timedatectl set-ntp true, or: date --set TIME",
+                    "sudo timedatectl set-ntp true, or: sudo date --set TIME",
                 )
             ]
     finished = host.run(["timedatectl", "show", "--property=NTPSynchronized", "--property=NTP"])
@@ -61,7 +61,7 @@ def clock(host: Host, installation: Installation, now: float) -> list[Finding]:
         return [Finding("clock", NOTE, "whether the clock is right cannot be told here (no timedatectl)")]
     cause = "nothing synchronises it" if shown.get("NTP") != "yes" else "the time server has not been reached yet"
     cause += "; clouds refuse requests with a date that is minutes off"
-    remedy = "timedatectl set-ntp true (in a container or virtual machine its host may see to the clock)"
+    remedy = "sudo timedatectl set-ntp true (in a container or virtual machine its host may see to the clock)"
     return [Finding("clock", NOTE, "the clock is not known to be synchronised", cause, remedy)]
 
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from dso.host.machine import Host
 
 HOME = "/usr/local/lib/dso"
-CLI_PLUGIN = "/usr/local/lib/docker/cli-plugins/docker-dso"
 AGENT = "/usr/local/bin/dso-agent"
 OWN_TYPES = ("vault", "aws", "azure", "huawei")
 _UNIT = "/usr/local/lib/systemd/system/dso-agent.service"
