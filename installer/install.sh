@@ -578,7 +578,7 @@ try() {
     printf '#!/bin/sh\n' >"$work/probe" && chmod 700 "$work/probe"
     if ! "$work/probe" 2>/dev/null; then
         warn "$runs_at is mounted noexec. docker-dso unpacks a part of itself there: whoever uses it has to set TMPDIR
-  to a directory that is not (the agent needs nothing: its unit takes care of that)"
+  to a directory that is not (the agent needs nothing where systemd is 248 or newer: its unit takes care of that)"
         runs_at=$home
     fi
     TMPDIR=$runs_at "$new" docker-cli-plugin-metadata >"$work/metadata" 2>"$work/log" </dev/null ||

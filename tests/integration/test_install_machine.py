@@ -272,6 +272,8 @@ def test_the_watchdog_the_engine_and_a_reboot(machine: Machine) -> None:
     check_app(machine)
     machine.reboot()
     check_app(machine)
+    # systemd made them, before the Engine could
+    assert machine.run("stat", "-c", "%U %a", "/run/docker", "/run/docker/plugins").out == "root 700\n" * 2
     assert machine.run("docker", "inspect", "-f", "{{.RestartCount}}", "app").out == "0\n"
     assert not SECRET.find(machine.journal().encode())
 
