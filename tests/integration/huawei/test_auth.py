@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -15,31 +14,6 @@ from tests.servers.huawei_iam import LIST_PROJECTS, READ, Keys, throttled
 from tests.support.http_proxy import Reply
 from tests.support.huawei import IAM, OTHER_REGION, PRIVATE, REGION, HuaweiCloud, fault, provider, read
 from tests.support.plugin import HANG, Plugin, plugin_argv
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[HuaweiCloud]:
-    with HuaweiCloud() as found:
-        yield found
-
-
-@pytest.fixture
-def huawei(shared: HuaweiCloud) -> Iterator[HuaweiCloud]:
-    shared.clear()
-    yield shared
-    shared.recover()
-    shared.iam.extra_projects.clear()
-
-
-@pytest.fixture
-def name(huawei: HuaweiCloud) -> str:
-    """A secret that is there."""
-    found = f"db-{secrets.token_hex(6)}"
-    huawei.put(found, "value")
-    return found
 
 
 def config(huawei: HuaweiCloud, keys: Keys, **more: Any) -> dict[str, Any]:

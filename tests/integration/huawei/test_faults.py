@@ -26,39 +26,9 @@ from tests.support.huawei import OTHER_REGION, PRIVATE, REGION, HuaweiCloud, fau
 from tests.support.plugin import HANG, Plugin, plugin_argv
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from dso.providers.huawei import HuaweiProvider
 
 JSON = {"Content-Type": "application/json"}
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[HuaweiCloud]:
-    with HuaweiCloud() as found:
-        yield found
-
-
-@pytest.fixture
-def huawei(shared: HuaweiCloud) -> Iterator[HuaweiCloud]:
-    shared.clear()
-    yield shared
-    shared.recover()
-    shared.proxy.mend()
-
-
-@pytest.fixture
-def opened(huawei: HuaweiCloud) -> Iterator[HuaweiProvider]:
-    with provider(huawei.settings(), huawei.environment()) as found:
-        yield found
-
-
-@pytest.fixture
-def name(huawei: HuaweiCloud) -> str:
-    """A secret that is there."""
-    found = f"db-{secrets.token_hex(6)}"
-    huawei.put(found, "value")
-    return found
 
 
 # What CSMS says of a secret

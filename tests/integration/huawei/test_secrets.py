@@ -21,30 +21,9 @@ from tests.support.huawei import HuaweiCloud, fault, provider, read
 from tests.support.plugin import HANG, Plugin, plugin_argv
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from dso.providers.huawei import HuaweiProvider
 
 DAY = 86400
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[HuaweiCloud]:
-    with HuaweiCloud() as found:
-        yield found
-
-
-@pytest.fixture
-def huawei(shared: HuaweiCloud) -> Iterator[HuaweiCloud]:
-    shared.clear()
-    yield shared
-    shared.recover()
-
-
-@pytest.fixture
-def opened(huawei: HuaweiCloud) -> Iterator[HuaweiProvider]:
-    with provider(huawei.settings(), huawei.environment()) as found:
-        yield found
 
 
 @pytest.fixture

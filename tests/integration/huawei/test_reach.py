@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,40 +19,11 @@ from tests.support.http_proxy import Reply
 from tests.support.huawei import OTHER_REGION, PRIVATE, REGION, HuaweiCloud, fault, provider, read, refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from dso.providers.huawei import HuaweiProvider
 
 JSON = {"Content-Type": "application/json"}
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[HuaweiCloud]:
-    with HuaweiCloud() as found:
-        yield found
-
-
-@pytest.fixture
-def huawei(shared: HuaweiCloud) -> Iterator[HuaweiCloud]:
-    shared.clear()
-    yield shared
-    shared.recover()
-    shared.proxy.mend()
-
-
-@pytest.fixture
-def opened(huawei: HuaweiCloud) -> Iterator[HuaweiProvider]:
-    with provider(huawei.settings(), huawei.environment()) as found:
-        yield found
-
-
-@pytest.fixture
-def name(huawei: HuaweiCloud) -> str:
-    """A secret that is there."""
-    found = f"db-{secrets.token_hex(6)}"
-    huawei.put(found, "value")
-    return found
 
 
 # Not there
