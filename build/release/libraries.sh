@@ -12,7 +12,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 
 sources=$1 result=$2
 # by its name alone: OpenSSL keeps how it was compiled
-export PATH=$here:$PATH CC=zcc.sh CXX=false AR=ar RANLIB=ranlib
+# CXXCPP: none of it is C++, but libtool asks how to preprocess that, and without g++ the system's cpp does not know
+export PATH=$here:$PATH CC=zcc.sh CXX=false CXXCPP="zcc.sh -E" AR=ar RANLIB=ranlib
 # hidden: what is linked into a module is nobody else's, for another OpenSSL or zlib may be in the same process
 export CFLAGS="-O3 -fPIC -fvisibility=hidden"
 jobs=-j$(nproc)
