@@ -131,7 +131,7 @@ def _expression_loader(yaml: Any) -> Any:
                 self.allow_simple_key = False
                 token.end_mark = self.get_mark()
                 spaces = self.scan_plain_spaces(self.indent + 1, token.start_mark)
-                if spaces and self.peek() in "\0#,?[]{}:":
+                if spaces is None or (spaces and self.peek() in "\0#,?[]{}:"):  # None: --- or ... begins the line
                     break
                 pieces.extend(spaces)
                 rest = super().scan_plain()

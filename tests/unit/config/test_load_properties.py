@@ -119,6 +119,8 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 
 @settings(max_examples=300)
 @given(SOUP)
+@example("${TOKEN}\x85---\n")
+@example("a: ${TOKEN}\n...\n")
 def test_anything_like_yaml_is_read_or_refused(text: str) -> None:
     _read(text)
     _read(GOOD + text)
