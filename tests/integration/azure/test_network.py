@@ -20,30 +20,12 @@ from tests.support.http_proxy import HttpProxy, Reply
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterator
     from pathlib import Path
 
     from dso.providers.azure import AzureProvider
     from tests.support.http_proxy import Seen
 
 NAME = "network-secret"
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[AzureCloud]:
-    with AzureCloud() as found:
-        found.put(NAME, VALUE)
-        yield found
-
-
-@pytest.fixture
-def azure(shared: AzureCloud) -> Iterator[AzureCloud]:
-    shared.clear()
-    yield shared
-    shared.recover()
-    shared.proxy.mend()
-    shared.proxy.credentials = ""
-    shared.server.delay = 0.0
 
 
 # Time

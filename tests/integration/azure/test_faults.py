@@ -36,24 +36,6 @@ if TYPE_CHECKING:
 NAME = "fault-secret"
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[AzureCloud]:
-    with AzureCloud() as found:
-        found.put(NAME, VALUE)
-        yield found
-
-
-@pytest.fixture
-def azure(shared: AzureCloud) -> Iterator[AzureCloud]:
-    shared.clear()
-    yield shared
-    shared.recover()
-    shared.proxy.mend()
-    shared.proxy.credentials = ""
-    shared.server.delay = 0.0
-    shared.vault.readers.add(shared.application.object_id)
-
-
 @pytest.fixture
 def opened(azure: AzureCloud) -> Iterator[AzureProvider]:
     with provider(azure.settings(), azure.environment()) as found:

@@ -13,34 +13,16 @@ from dso.protocol.codes import UNAUTHENTICATED, UNAVAILABLE
 from dso.protocol.provider import ProviderError, SecretData
 from tests.servers.azure_entra import Federation
 from tests.servers.azure_tokens import Jwt, SigningKey
-from tests.support.azure import LOGIN, METADATA, AzureCloud, fault, provider, read
+from tests.support.azure import LOGIN, METADATA, VALUE, AzureCloud, fault, provider, read
 from tests.support.azure_identity import PASSWORD, SUBJECT, Identity, certificate_auth, kubernetes, with_auth
 from tests.support.clock import ShiftedClock
 from tests.support.http_proxy import Reply
 from tests.support.plugin import Plugin, plugin_argv
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 NAME = "token-secret"
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[AzureCloud]:
-    with AzureCloud() as found:
-        found.put(NAME, "x")
-        yield found
-
-
-@pytest.fixture
-def azure(shared: AzureCloud) -> Iterator[AzureCloud]:
-    shared.clear()
-    yield shared
-    shared.recover()
-    shared.entra.lifetime = 3600
-    shared.vault.claims = ""
-    shared.metadata.system = None
 
 
 @pytest.mark.parametrize("variant", ["source", "frozen"])
@@ -84,16 +66,16 @@ def test_token_is_replaced_before_it_ends(azure: AzureCloud):
     azure.entra.lifetime = 200  # seconds: less than what a token has to last for a request
     with provider(azure.settings(), azure.environment()) as opened:
         for _ in range(3):
-            assert read(opened, NAME) == b"x"
+            assert read(opened, NAME) == VALUE.encode()
     assert azure.logins() == 3
 
 
 def test_token_that_is_good_is_used_while_no_other_is_to_be_had(azure: AzureCloud):
     azure.entra.lifetime = 200
     with provider(azure.settings(), azure.environment()) as opened:
-        assert read(opened, NAME) == b"x"
+        assert read(opened, NAME) == VALUE.encode()
         azure.fail(Reply(503, b""), at=LOGIN)
-        assert read(opened, NAME) == b"x"
+        assert read(opened, NAME) == VALUE.encode()
 
 
 @pytest.mark.parametrize("variant", ["source", "frozen"])
@@ -112,18 +94,18 @@ def test_token_that_has_ended_is_replaced(azure: AzureCloud, tmp_path: Path, var
 
 def test_token_that_the_vault_does_not_accept_any_more_is_replaced_within_the_request(azure: AzureCloud):
     with provider(azure.settings(), azure.environment()) as opened:
-        assert read(opened, NAME) == b"x"
+        assert read(opened, NAME) == VALUE.encode()
         azure.vault.revoke_tokens()
-        assert read(opened, NAME) == b"x"
+        assert read(opened, NAME) == VALUE.encode()
     assert azure.logins() == 2
 
 
 def test_fifty_whose_token_is_not_accepted_any_more_share_a_new_one(azure: AzureCloud):
     with provider(azure.settings(), azure.environment()) as opened, ThreadPoolExecutor(50) as threads:
-        assert read(opened, NAME) == b"x"
+        assert read(opened, NAME) == VALUE.encode()
         azure.vault.revoke_tokens()
         azure.clear()
-        assert list(threads.map(lambda _number: read(opened, NAME), range(50))) == [b"x"] * 50
+        assert list(threads.map(lambda _number: read(opened, NAME), range(50))) == [VALUE.encode()] * 50
     assert azure.logins() == 1
 
 
@@ -141,9 +123,9 @@ def test_further_claims_are_asked_for_when_the_vault_wants_them(azure: AzureClou
     """Continuous Access Evaluation: the token is good, but the vault wants one that was checked anew."""
     wanted = b'{"access_token":{"nbf":{"essential":true,"value":"%d"}}}' % time.time()
     with provider(azure.settings(), azure.environment()) as opened:
-        assert read(opened, NAME) == b"x"
+        assert read(opened, NAME) == VALUE.encode()
         azure.vault.claims = base64.b64encode(wanted).decode()
-        assert read(opened, NAME) == b"x"
+        assert read(opened, NAME) == VALUE.encode()
     assert azure.logins() == 2
     asked = Jwt.parse(azure.entra.issued[-1]).claims["xms_claims"]
     assert '"nbf"' in asked
@@ -205,4 +187,4 @@ def test_metadata_service_that_fails_is_unavailable_and_tried_again(azure: Azure
         error = fault(lambda: opened.get(NAME, None))
         assert error.code in (UNAVAILABLE, UNAUTHENTICATED)
         azure.recover()
-        assert read(opened, NAME) == b"x"
+        assert read(opened, NAME) == VALUE.encode()

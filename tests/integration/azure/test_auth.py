@@ -13,7 +13,7 @@ from dso.protocol.codes import INVALID_CONFIG, UNAUTHENTICATED, UNAVAILABLE
 from dso.protocol.provider import ProviderError, SecretData
 from tests.servers.azure_entra import Federation
 from tests.servers.azure_tokens import SigningKey
-from tests.support.azure import AzureCloud, fault, provider, read
+from tests.support.azure import VALUE, AzureCloud, fault, provider, read
 from tests.support.azure_identity import (
     PASSWORD,
     SUBJECT,
@@ -26,7 +26,7 @@ from tests.support.azure_identity import (
 from tests.support.plugin import Plugin, plugin_argv
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from tests.servers.azure_entra import Application
@@ -34,29 +34,10 @@ if TYPE_CHECKING:
 NAME = "auth-secret"
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[AzureCloud]:
-    with AzureCloud() as found:
-        found.put(NAME, "x")
-        yield found
-
-
-@pytest.fixture
-def azure(shared: AzureCloud) -> Iterator[AzureCloud]:
-    shared.clear()
-    yield shared
-    shared.recover()
-    shared.entra.lifetime = 3600
-    shared.vault.claims = ""
-    shared.vault.authorization = shared.entra.authority
-    shared.metadata.system = None
-    shared.metadata.users.clear()
-
-
 def assert_reads(azure: AzureCloud, config: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> None:
     with provider(config, {**azure.environment(), **(environment or {})}) as opened:
         opened.check()
-        assert read(opened, NAME) == b"x"
+        assert read(opened, NAME) == VALUE.encode()
 
 
 def assert_refused(
@@ -220,10 +201,10 @@ def test_certificate_that_is_replaced_is_used_for_the_next_login(
     azure.entra.lifetime = 60  # so that each request logs in
     renewed = Identity.new()
     with provider(certificate_auth(azure, certified, path), azure.environment()) as opened:
-        assert read(opened, NAME) == b"x"
+        assert read(opened, NAME) == VALUE.encode()
         certified.certificates[:] = [renewed.certificate]
         path.write_bytes(renewed.pem())
-        assert read(opened, NAME) == b"x"
+        assert read(opened, NAME) == VALUE.encode()
 
 
 # workload_identity
@@ -294,7 +275,7 @@ def test_workload_token_file_is_read_again_for_each_login(
         file.write_text(federation.token(exp=1_000_000_000))
         assert fault(lambda: opened.get(NAME, None)).code == UNAUTHENTICATED
         file.write_text(federation.token())
-        assert read(opened, NAME) == b"x"
+        assert read(opened, NAME) == VALUE.encode()
 
 
 def test_workload_identity_without_its_variables_is_a_fault_of_the_settings(azure: AzureCloud):
@@ -303,7 +284,7 @@ def test_workload_identity_without_its_variables_is_a_fault_of_the_settings(azur
     assert "AZURE_TENANT_ID" in error.message
 
 
-# managed_identity in App Service; on a virtual machine: tests/integration/test_azure_metadata.py
+# managed_identity in App Service; on a virtual machine: tests/integration/azure/test_metadata.py
 
 
 def test_identity_of_an_app_service(azure: AzureCloud):
@@ -319,7 +300,7 @@ def test_identity_that_was_assigned_to_an_app_service_is_picked_by_its_client_id
         config = with_auth(azure, "managed_identity", client_id=identity.client_id)
         with provider(config, {**azure.environment(), **azure.app_service()}) as opened:
             if may_read:
-                assert read(opened, NAME) == b"x"
+                assert read(opened, NAME) == VALUE.encode()
             else:
                 assert identity.object_id not in azure.vault.readers
                 assert fault(lambda opened=opened: opened.get(NAME, None)).code == "permission_denied"  # type: ignore[misc]
