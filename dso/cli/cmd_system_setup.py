@@ -61,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     from dso.host.setup import examine, is_complete, plan, unfinished
     from dso.host.transaction import perform
 
+    _check_types(args.provider)
     host = Host()
     if not args.dry_run:
         need_root(host, "setup")
@@ -82,13 +83,19 @@ def run(args: argparse.Namespace) -> int:
     return _check_providers(host)
 
 
+def _check_types(given: Sequence[str]) -> None:
+    """What is mistyped is told first, whatever else is wrong."""
+    from dso.host.templates import TEMPLATES
+
+    for each in given:
+        if each not in TEMPLATES:
+            raise UsageError(f"no provider: {each!r}", hint=f"there are {', '.join(TEMPLATES)}")
+
+
 def _wanted(args: argparse.Namespace, found: Found) -> Wanted:
     from dso.host.setup import Wanted, open_questions
     from dso.host.templates import TEMPLATES, variables_of
 
-    for each in args.provider:
-        if each not in TEMPLATES:
-            raise UsageError(f"no provider: {each!r}", hint=f"there are {', '.join(TEMPLATES)}")
     providers = list(dict.fromkeys(args.provider))
     may_ask = not args.yes and not args.dry_run
     if not providers and not found.has_config:

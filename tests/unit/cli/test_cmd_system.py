@@ -11,7 +11,8 @@ import pytest
 
 from dso import paths
 from dso.cli import cmd_system_doctor
-from dso.errors import ServiceError
+from dso.cli.main import main
+from dso.errors import ServiceError, UsageError
 from dso.host import setup_steps
 from dso.host.findings import ERROR, NOTE, OK, WARNING, Finding
 from dso.host.installation import HOME
@@ -391,3 +392,10 @@ def test_a_damaged_vault_is_an_error(
     states = [one["state"] for one in report(owner.dso("system", "doctor", "--format=json")) if one["check"] == "vault"]
     assert states == ["error"]
     assert host.calls
+
+
+def test_a_mistyped_provider_is_told_whatever_else_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["docker-dso", "dso", "system", "setup", "--provider", "nope"]) == UsageError.code
+    told = capsys.readouterr().err
+    assert "no provider: 'nope'" in told
+    assert "vault, aws, azure, huawei" in told
