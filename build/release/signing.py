@@ -16,8 +16,10 @@ def throw_away_key(path: str) -> str:
     """Make a key at a path, unless there is one already; only its owner may read it."""
     if not os.path.exists(path):
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
-        _openssl("genpkey", "-algorithm", "ed25519", "-out", path)
+        new = f"{path}.new"  # what was interrupted leaves no key that is none
+        os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+        _openssl("genpkey", "-algorithm", "ed25519", "-out", new)
+        os.replace(new, path)
     return path
 
 
