@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote
 
@@ -12,41 +11,36 @@ from dso.protocol.codes import PERMISSION_DENIED, UNAUTHENTICATED, UNAVAILABLE
 from dso.protocol.provider import ProviderError, SecretData
 from tests.servers.azure_metadata import IMDS_PATH
 from tests.support.azure import METADATA, AzureCloud
+from tests.support.cloud_machine import CloudMachine
 from tests.support.connect_proxy import ConnectProxy
-from tests.support.http_proxy import HttpProxy, Reply
+from tests.support.http_proxy import Reply
 from tests.support.network import OwnNetwork
 from tests.support.plugin import Plugin, plugin_argv
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ADDRESS = "169.254.169.254"
 NAME = "metadata-secret"
 
 
-class VirtualMachine:
-    """A network in which Azure and the metadata service can be reached; use it in a `with`."""
+class VirtualMachine(CloudMachine[AzureCloud]):
+    """One of Azure's, with a secret in a vault of the same cloud."""
 
     def __init__(self) -> None:
-        self.stack = ExitStack()
+        super().__init__(lambda proxy: AzureCloud(proxy=proxy))
 
     def __enter__(self) -> Self:
-        self._network = self.stack.enter_context(OwnNetwork(ADDRESS))
-        proxy = self.stack.enter_context(ConnectProxy(listener=self._network.listen("127.0.0.1")))
-        self.azure = self.stack.enter_context(AzureCloud(proxy=proxy))
+        super().__enter__()
         self.azure.put(NAME, "x")
-        self.service = HttpProxy("", listener=self._network.listen(ADDRESS, 80))
-        self.service.reply = self.azure.answer
-        self.stack.enter_context(self.service)
         return self
 
-    def __exit__(self, *_exception: object) -> None:
-        self.stack.close()
+    @property
+    def azure(self) -> AzureCloud:
+        return self.cloud
 
     def plugin(self, environment: dict[str, str] | None = None, *, variant: str = "source") -> Plugin:
         """A plugin that runs there."""
-        argv = self._network.inside(plugin_argv("dso-provider-azure", variant))
-        return Plugin(argv, {**self.azure.environment(), **(environment or {})})
+        return self.inside("dso-provider-azure", environment, variant=variant)
 
 
 @pytest.fixture(scope="module")

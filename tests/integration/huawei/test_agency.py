@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
@@ -12,6 +11,7 @@ from dso.protocol.codes import PERMISSION_DENIED, UNAUTHENTICATED, UNAVAILABLE
 from dso.protocol.provider import ProviderError, SecretData
 from tests.servers.huawei_iam import READ
 from tests.servers.huawei_metadata import ADDRESS, KEYS_PATH, OPTIONAL, REQUIRED, TOKEN_PATH, UNKNOWN
+from tests.support.cloud_machine import CloudMachine
 from tests.support.connect_proxy import ConnectProxy
 from tests.support.http_proxy import HttpProxy, Reply
 from tests.support.huawei import IAM, METADATA, HuaweiCloud, fault, provider, read
@@ -24,29 +24,24 @@ if TYPE_CHECKING:
 NAME = "agency-secret"
 
 
-class Ecs:
-    """A network in which Huawei Cloud and the metadata service can be reached; use it in a `with`."""
+class Ecs(CloudMachine[HuaweiCloud]):
+    """An Elastic Cloud Server, with a secret in the same cloud."""
 
     def __init__(self) -> None:
-        self.stack = ExitStack()
+        super().__init__(lambda proxy: HuaweiCloud(proxy=proxy))
 
     def __enter__(self) -> Self:
-        self._network = self.stack.enter_context(OwnNetwork(ADDRESS))
-        proxy = self.stack.enter_context(ConnectProxy(listener=self._network.listen("127.0.0.1")))
-        self.huawei = self.stack.enter_context(HuaweiCloud(proxy=proxy))
+        super().__enter__()
         self.huawei.put(NAME, "value")
-        self.service = HttpProxy("", listener=self._network.listen(ADDRESS, 80))
-        self.service.reply = self.huawei.answer
-        self.stack.enter_context(self.service)
         return self
 
-    def __exit__(self, *_exception: object) -> None:
-        self.stack.close()
+    @property
+    def huawei(self) -> HuaweiCloud:
+        return self.cloud
 
     def plugin(self, environment: dict[str, str] | None = None, *, variant: str = "source", **more: Any) -> Plugin:
         """A plugin that runs there, initialized; `more` are its settings."""
-        argv = self._network.inside(plugin_argv("dso-provider-huawei", variant))
-        plugin = Plugin(argv, {**self.huawei.environment(), **(environment or {})})
+        plugin = self.inside("dso-provider-huawei", environment, variant=variant)
         plugin.initialize(agency(self.huawei, **more), timeout=30)
         return plugin
 
