@@ -17,7 +17,9 @@ from urllib3.util import Timeout, make_headers, parse_url
 
 from dso.protocol.codes import INVALID_CONFIG, INVALID_REQUEST
 from dso.protocol.provider import MAX_MESSAGE_BYTES, ProviderError
+from dso.providers.deadline import within
 from dso.providers.hashicorp_faults import connection_fault, timeout_fault
+from dso.providers.http_timely import make_timely
 from dso.providers.proxies import UnsupportedProxyError, proxy_for
 from dso.providers.trust import certificate_file_fault, signatures, verifying_context
 from dso.system.json_fast import dumps, loads_literal
@@ -108,7 +110,8 @@ class Transport:
         while True:
             pool = self._pool
             try:
-                return self._exchange(pool, method, url, headers, content, deadline)
+                with within(deadline):
+                    return self._exchange(pool, method, url, headers, content, deadline)
             except HTTPError as error:
                 tries += 1
                 again = method == "GET" and tries == 1 and isinstance(error, urllib3.exceptions.ProtocolError)
@@ -176,10 +179,13 @@ class Transport:
                 settings["server_hostname"] = config.tls.server_name
         proxy = _proxy(config)
         if proxy is None:
-            return urllib3.PoolManager(**settings)
-        credentials = parse_url(proxy).auth
-        proxy_headers = make_headers(proxy_basic_auth=credentials) if credentials else None
-        return urllib3.ProxyManager(proxy, proxy_headers=proxy_headers, **settings)
+            pool = urllib3.PoolManager(**settings)
+        else:
+            credentials = parse_url(proxy).auth
+            proxy_headers = make_headers(proxy_basic_auth=credentials) if credentials else None
+            pool = urllib3.ProxyManager(proxy, proxy_headers=proxy_headers, **settings)
+        make_timely(pool)
+        return pool
 
 
 def _redirected(url: str, location: str | None) -> str | None:

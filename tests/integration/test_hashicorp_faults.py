@@ -219,8 +219,11 @@ def test_server_that_never_answers_is_given_up_in_time():
         assert_fault(settings(f"https://{address}", TOKEN), UNAVAILABLE, "did not answer within", timeout=1)
 
 
-def test_server_that_answers_a_byte_at_a_time_is_given_up_in_time():
-    """Each byte comes in time, the whole never does."""
+@pytest.mark.parametrize(
+    "beginning", [b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: ", b"H"]
+)
+def test_server_that_answers_a_byte_at_a_time_is_given_up_in_time(beginning: bytes):
+    """Each byte comes in time, the whole never does: of the body, a header, the status line."""
     stop = threading.Event()
 
     def drip(listener: socket.socket) -> None:
@@ -235,7 +238,7 @@ def test_server_that_answers_a_byte_at_a_time_is_given_up_in_time():
         with connection:
             try:
                 connection.recv(65536)
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+                connection.sendall(beginning)
                 while not stop.wait(0.05):
                     connection.sendall(b"x")
             except OSError:
