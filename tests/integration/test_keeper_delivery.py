@@ -257,11 +257,16 @@ def test_compose_itself_holds_the_project_when_dso_is_killed(stack: Stack) -> No
     plugin = wait_until(lambda: children(compose.pid), "the plugin's process")[0]
     lock.release()  # as the end of the process does
     assert not stack.release()
-    with open(f"/proc/{plugin}/cmdline") as file:
-        assert "compose" in file.read()
+    wait_until(lambda: "compose" in command_line(plugin), "the plugin to run")
     assert any(".use" in os.readlink(f"/proc/{plugin}/fd/{number}") for number in os.listdir(f"/proc/{plugin}/fd"))
     compose.communicate(b"services: {a: {image: b}}")
     assert stack.release()
+
+
+def command_line(pid: int) -> str:
+    """Empty while the process is on its way from fork to exec."""
+    with open(f"/proc/{pid}/cmdline") as file:
+        return file.read()
 
 
 def children(pid: int) -> list[int]:
