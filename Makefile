@@ -100,7 +100,8 @@ demo: $(BINARIES) ## Show DSO at work, from nothing to nothing; prepares an Engi
 
 # `make bench OPTIONS="--rounds 5 --only startup"` is a trial; `--help` among OPTIONS says what there is.
 .PHONY: bench
-bench: $(BINARIES) ## Measure DSO beside its yardsticks and write docs/benchmarks.md; takes minutes
+bench: .venv/.ready ## Measure DSO beside its yardsticks and write docs/benchmarks.md; takes half an hour
+	$(PARALLEL_MAKE) $(RELEASE_BINARIES)
 	build/machine/backends.sh >/dev/null
 	$(ON_ENGINE) $(PYTHON) -m tests.bench $(OPTIONS)
 

@@ -1,4 +1,4 @@
-"""The agent as its clients meet it: the frozen binary, over its socket, with values it has cached."""
+"""The agent as its clients meet it: the binary that users install, over its socket, with values it has cached."""
 
 from __future__ import annotations
 
@@ -52,8 +52,11 @@ class Load(NamedTuple):
 
 
 def started(volume_socket: str | None = None, **places: object) -> Agent:
-    """A frozen agent with one provider that has every secret; to be used in a `with`. `places` are of `agent:`."""
-    agent = Agent(variant="frozen", volume_socket=volume_socket)
+    """The agent that users install, with one provider that has every secret; use it in a `with`.
+
+    `places` are of `agent:` in dso.yaml.
+    """
+    agent = Agent(variant="release", volume_socket=volume_socket)
     agent.write_secrets({"*": {"text": VALUE}})
     agent.use_fake(agent=places)
     return agent.start()

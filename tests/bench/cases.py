@@ -1,4 +1,4 @@
-"""The commands that are measured, and the vaults and stacks they need."""
+"""The vaults and stacks that several parts measure with, and where the programs beside DSO are."""
 
 from __future__ import annotations
 
@@ -6,17 +6,14 @@ import json
 import os
 import shutil
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from tests.bench.measure import Case
-from tests.support.home import FROZEN, DsoHome
+from tests.support.home import DsoHome
 from tests.support.process import run
 
-if TYPE_CHECKING:
-    from tests.support.project import Project
-
+VARIANT = "release"  # of the binaries that are measured: what users install
 NAMESPACE = "bench"
-METADATA = "docker-cli-plugin-metadata"
 
 SERVICES = 20
 WHOLE = 20  # references that are a variable's whole value
@@ -47,10 +44,13 @@ def secret_value(number: int) -> str:
     return f"{number:08d}-as-long-as-most-tokens-are-today"
 
 
-def home_with_secrets(path: str, count: int, plugin: str = FROZEN) -> DsoHome:
-    """A user whose vault, opened with the key file, has so many secrets: bench/SECRET_00001 and so on."""
-    home = DsoHome(path)
-    if plugin != FROZEN:
+def home_with_secrets(path: str, count: int, plugin: str | None = None) -> DsoHome:
+    """A user whose vault, opened with the key file, has so many secrets: bench/SECRET_00001 and so on.
+
+    `plugin` is the path of another docker-dso than the one that users install.
+    """
+    home = DsoHome(path, VARIANT)
+    if plugin is not None:
         os.unlink(home.plugin)
         os.symlink(plugin, home.plugin)
     lines = (f"SECRET_{number:05d}={secret_value(number)}\n" for number in range(1, count + 1))
@@ -78,43 +78,6 @@ class Lookup(NamedTuple):
         expect = secret_value(self.size // 2).encode()
         name = f"`{label} secret get` ({self.size:,} secrets{build})"
         return Case(key, name, (*program, *self.words()), env, self.home.path, expect)
-
-
-def startup_cases(scratch: str, tools: Tools, default_build: str | None) -> list[Case]:
-    """Start-up and reading a secret; `default_build` is a docker-dso built without any tuning."""
-    small, usual, large = (
-        Lookup(home_with_secrets(os.path.join(scratch, f"home-{count}"), count), count) for count in (10, 100, 10_000)
-    )
-    home = usual.home
-    env = home.environment()
-
-    def other(key: str, label: str, *argv: str, expect: bytes = b"") -> Case:
-        return Case(key, f"`{label}`", argv, env, home.path, expect)
-
-    cases = [
-        other("metadata", f"docker-dso {METADATA}", FROZEN, METADATA, expect=b"SchemaVersion"),
-        other("compose-metadata", f"docker-compose {METADATA}", tools.compose, METADATA, expect=b"SchemaVersion"),
-        other("docker-version", "docker --version", tools.docker, "--version", expect=b"Docker version"),
-        other("python", "python3 -S -c pass", tools.python, "-S", "-c", "pass"),  # what -S skips differs by machine
-        usual.case("get-100", "docker-dso", FROZEN),
-        usual.case("docker-get-100", "docker dso", tools.docker, "dso"),
-        other("docker-compose-version", "docker compose version", tools.docker, "compose", "version", expect=b"v"),
-        small.case("get-10", "docker-dso", FROZEN),
-        large.case("get-10000", "docker-dso", FROZEN),
-    ]
-    return cases + (default_build_cases(scratch, tools, default_build) if default_build else [])
-
-
-def default_build_cases(scratch: str, tools: Tools, binary: str) -> list[Case]:
-    """The same work done by a docker-dso that was built without any tuning."""
-    usual = Lookup(home_with_secrets(os.path.join(scratch, "home-default-build"), 100, binary), 100)
-    env, path = usual.home.environment(), usual.home.path
-    label = f"`docker-dso {METADATA}` (default build)"
-    return [
-        Case("default-metadata", label, (binary, METADATA), env, path, b"SchemaVersion"),
-        usual.case("default-get-100", "docker-dso", binary, build=", default build"),
-        usual.case("docker-default-get-100", "docker dso", tools.docker, "dso", build=", default build"),
-    ]
 
 
 def stack(image: str, *, with_references: bool) -> dict[str, Any]:
@@ -151,26 +114,3 @@ def stack(image: str, *, with_references: bool) -> dict[str, Any]:
             service["secrets"] = [name]
             model.setdefault("secrets", {})[name] = {"file": f"./{name}.txt"}
     return model
-
-
-def stack_cases(tools: Tools, plain: Project, referring: Project, image: str) -> list[Case]:
-    """Two running stacks that do the same, the one with literal values, the other with references.
-
-    Afterwards nothing is left to change for `up`.
-    """
-    for number in range(1, WHOLE + BRACES + FILES + 1):
-        plain.write(f"secret_{number:05d}.txt", secret_value(number))
-    plain.compose_yaml(json.dumps(stack(image, with_references=False), indent=2))
-    referring.compose_yaml(json.dumps(stack(image, with_references=True), indent=2))
-    plain.compose("up", "-d")
-    referring.dso("up", "-d")
-    env = referring.home.environment()
-
-    def case(key: str, label: str, project: Project) -> Case:
-        return Case(key, f"`{label}`", (tools.docker, *label.split()[1:]), env, project.directory)
-
-    return [
-        case("dso-up", "docker dso up -d", referring),
-        case("compose-up", "docker compose up -d", plain),
-        case("compose-config", "docker compose config", referring),
-    ]

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.bench import backends
 from tests.bench.measure import CommandFailedError, Series
 from tests.support.agent import Agent
-from tests.support.process import ROOT
 from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
@@ -64,8 +61,8 @@ def _series(kind: str, names: Sequence[str]) -> Series:
 
 def _read(kind: str, backend: Backend, names: Sequence[str]) -> tuple[float, int | None]:
     """How long an agent takes for references it was never asked, in ms, and the requests its plugin sent."""
-    with Agent(variant="frozen", env=backend.environment) as agent:
-        shutil.copy(os.path.join(ROOT, "dist", "bin", f"dso-provider-{kind}"), agent.plugin_dir)
+    with Agent(variant="release", env=backend.environment) as agent:
+        agent.install_frozen(kind)
         agent.write_config(f"providers:\n  {kind}: {json.dumps({'type': kind, **backend.config})}\n")
         agent.start()
         wait_until(lambda: agent.get("/v1/status")["providers"][0]["state"] == "running", "the plugin's start")

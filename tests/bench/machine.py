@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import platform
@@ -10,6 +9,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from tests.support.process import ROOT, run
+from tests.support.release_binaries import VENV
 
 if TYPE_CHECKING:
     from tests.bench.cases import Tools
@@ -49,13 +49,15 @@ def describe(tools: Tools) -> dict[str, str]:
     compose = run([tools.docker, "compose", "version", "--short"]).out.strip()
     with open(os.path.join(ROOT, "VERSION"), encoding="ascii") as file:
         dso = file.read().strip()
+    asked = "import platform, importlib.metadata as m; print(platform.python_version(), m.version('pyinstaller'))"
+    python, pyinstaller = run([os.path.join(VENV, "bin", "python"), "-c", asked]).out.split()
     return {
         "Processor": f"{_first_value('/proc/cpuinfo', 'model name')}, {len(os.sched_getaffinity(0))} cores",
         "Memory": f"{int(_first_value('/proc/meminfo', 'MemTotal').split()[0]) / (1 << 20):.0f} GiB",
         "System": f"{platform.freedesktop_os_release()['PRETTY_NAME']}, Linux {platform.release()}",
         "Temporary files": _file_system(tempfile.gettempdir()),
         "Docker": f"client {version['Client']['Version']}, Engine {version['Server']['Version']}, Compose {compose}",
-        "DSO": f"{dso}, Python {platform.python_version()}, PyInstaller {importlib.metadata.version('pyinstaller')}",
+        "DSO": f"{dso}, Python {python}, PyInstaller {pyinstaller}",
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import time
 import zlib
@@ -12,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dso.protocol.provider import Initialized, SecretData
 from tests.bench import backends
 from tests.bench.measure import CommandFailedError, Series
+from tests.support.binaries import binary
 from tests.support.memory import MIB, resident
 from tests.support.plugin import Plugin
-from tests.support.process import ROOT
 from tests.support.processes import descendants
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 ROUNDS = 10
 USED_ROUNDS = 3
 READS = 1000
-BINARIES = os.path.join(ROOT, "dist", "bin")
 PLUGIN = "dso-provider-"
 
 # Settings that are complete; nothing answers there, and being ready takes no connection.
@@ -137,11 +135,8 @@ def measure(default_builds: Mapping[str, str], rounds: int | None, tell: Callabl
 
 def _find(kind: str, default_build: str | None) -> PluginCost:
     name = f"{PLUGIN}{kind}"
-    path = os.path.join(BINARIES, name)
-    if not os.path.exists(path):
-        raise CommandFailedError(f"dist/bin/{name} is missing: run `make binaries` first")
     label = f"`{name}` until it is ready"
-    after = Build.of(path, f"ready-{kind}", label)
+    after = Build.of(binary(name, "release"), f"ready-{kind}", label)
     if default_build is None:
         return PluginCost(name, after, None)
     return PluginCost(name, after, Build.of(default_build, f"ready-default-{kind}", f"{label} (default build)"))

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from tests.bench.goals import Outcome
     from tests.bench.measure import Series
+    from tests.bench.part import Part
 
 QUIET = 0.05  # the share of the machine that others may take before the figures stop being worth much
 
@@ -24,19 +25,7 @@ programs, written in Go, which its users wait for anyway, and the goals are rati
 _MEANING = """\
 Times are medians of elapsed time, as a user would wait for the command; in brackets stands the range in which the
 figure would lie in 95 of 100 repetitions of the run. Compare ratios, not milliseconds: they hold on other machines
-too. Each docker-dso is the frozen binary, each vault is opened with its key file.
-"""
-
-_TRIMMING = """\
-Before → after trimming. Before, PyInstaller has frozen the same provider with its defaults: all that its analysis and
-its hooks find, compressed. After is what DSO installs: it is stored as it is, since what is compressed has to be
-unpacked at each start. The gzipped sizes say what is really in there.
-"""
-
-_PLUGINS = """\
-One process of this kind runs for each provider of dso.yaml; it is two, since the binary's boot loader stays, and both
-are counted. "Ready" is from the start of the program to its answer to the agent's first message. The reads are of 50
-secrets again and again, in batches where the service has a call for that, else 50 at the same time.
+too. Every binary of DSO's is the one that users install, each vault is opened with its key file.
 """
 
 _DETAILS = """\
@@ -60,43 +49,41 @@ look that writes to .build/bench only, `OPTIONS="--only plugins"` one at the pro
 
 
 class Run(NamedTuple):
-    """When and where: `disturbance` is the share of the machine others took, None when it was not measured."""
+    """When and where."""
 
     date: str
-    rounds: str
     machine: Mapping[str, str]
-    disturbance: float | None
 
 
-def page(
-    run: Run,
-    goals: Sequence[Outcome],
-    others: Sequence[Outcome],
-    series: Sequence[Series],
-    *,
-    notes: Sequence[str] = (),
-    plugins: Sequence[Sequence[str]] = (),
-) -> str:
-    """The whole page, in Markdown; `notes` are figures without a goal, `plugins` a table's rows, its head first."""
-    parts = [
-        _HEAD.format(date=run.date, rounds=run.rounds),
+def page(run: Run, parts: Mapping[str, Part]) -> str:
+    """The whole page, in Markdown, of parts by their titles in the table of goals."""
+    rounds = ", ".join(part.rounds for part in parts.values() if part.rounds)
+    series = [each for part in parts.values() for each in part.series]
+    others = [each for part in parts.values() for each in part.comparisons]
+    pieces = [
+        _HEAD.format(date=run.date, rounds=rounds),
         "## Goals\n",
-        _table(("", "DSO", "Yardstick", "DSO / yardstick", "Goal", "Met?"), [_goal_row(each) for each in goals]),
-        _verdict(goals),
+        table(("", "DSO", "Yardstick", "DSO / yardstick", "Goal", "Met?"), _goal_rows(parts)),
+        _verdict([each for part in parts.values() for each in part.goals]),
         _MEANING,
     ]
     if others:
         rows = [(each.what, each.measured, each.yardstick, each.figure) for each in others]
-        parts += ["## For comparison\n", _table(("", "DSO", "Yardstick", "DSO / yardstick"), rows)]
-    if notes:
-        parts += ["## The agent under load\n", "".join(f"- {note}\n" for note in notes)]
-    if plugins:
-        parts += ["## What each provider costs\n", _table(plugins[0], plugins[1:])]
-        parts += [_TRIMMING] if any("→" in cell for row in plugins for cell in row) else []
-        parts.append(_PLUGINS)
-    parts += ["## Every measurement\n", _series_table(series), _DETAILS]
-    parts += ["## The machine\n", _table(("", ""), list(run.machine.items())), _quiet_note(run.disturbance), _REPEAT]
-    return "\n".join(part for part in parts if part)
+        pieces += ["## For comparison\n", table(("", "DSO", "Yardstick", "DSO / yardstick"), rows)]
+    pieces += [part.text for part in parts.values()]
+    pieces += ["## Every measurement\n", _series_table(series), _DETAILS]
+    pieces += ["## The machine\n", table(("", ""), list(run.machine.items()))]
+    pieces += [_quiet_note(part.disturbance, title) for title, part in parts.items()]
+    return "\n".join(piece for piece in [*pieces, _REPEAT] if piece)
+
+
+def _goal_rows(parts: Mapping[str, Part]) -> list[tuple[str, ...]]:
+    """The rows of the table of goals, those of each part under its title."""
+    rows: list[tuple[str, ...]] = []
+    for title, part in parts.items():
+        if part.goals:
+            rows += [(f"**{title}**", "", "", "", "", ""), *(_goal_row(each) for each in part.goals)]
+    return rows
 
 
 def _goal_row(outcome: Outcome) -> tuple[str, ...]:
@@ -124,23 +111,24 @@ def _series_table(series: Sequence[Series]) -> str:
                 f"{each.typical_cpu:.1f}" if each.cpu else "",
             )
         )
-    return _table(("Command", "Median, ms", "Half of the runs, ms", "Fastest, ms", "Processor time, ms"), rows)
+    return table(("Command", "Median, ms", "Half of the runs, ms", "Fastest, ms", "Processor time, ms"), rows)
 
 
-def _quiet_note(disturbance: float | None) -> str:
+def _quiet_note(disturbance: float | None, title: str) -> str:
     if disturbance is None:
         return ""
-    share = f"{disturbance:.0%} of its processor time went to other programs while start-up was measured"
+    share = f"{disturbance:.0%} of its processor time went to other programs while it was measured ({title})"
     if disturbance <= QUIET:
         return f"The machine was quiet: {share}.\n"
     return f"**The machine was busy: {share}, so that these figures are worse than they should be.**\n"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
-def save(series: Mapping[str, Series]) -> dict[str, object]:
+def save(parts: Mapping[str, Part]) -> dict[str, object]:
     """Every single measurement, for whoever wants to look closer."""
-    return {key: each._asdict() for key, each in series.items()}
+    return {title: [each._asdict() for each in part.series] for title, part in parts.items()}

@@ -1,22 +1,24 @@
 """The comparison "before trimming": what PyInstaller makes of DSO's programs when it is left alone.
 
 One file, with whatever its analysis and its own hooks find, compressed. Nothing of build/specs is used: no list of
-excluded modules, no hooks and no loader of ours.
+excluded modules, no hooks and no loader of ours. It is made with the interpreter and the packages of releases, so that
+nothing else differs.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from typing import TYPE_CHECKING
 
 from tests.support.process import ROOT, environment, run
+from tests.support.release_binaries import VENV
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 DIRECTORY = os.path.join(ROOT, ".build", "untrimmed")
+PYTHON = os.path.join(VENV, "bin", "python")
 
 # The classes that the launchers in dso/entry start, with the modules they are in.
 PROVIDERS = {
@@ -52,7 +54,7 @@ def freeze_command(name: str) -> list[str]:
     """PyInstaller with nothing but the places of its files."""
     places = {"distpath": "bin", "specpath": "work", "workpath": "work"}
     options = [f"--{option}={os.path.join(DIRECTORY, place)}" for option, place in places.items()]
-    freeze = [sys.executable, "-m", "PyInstaller", "--onefile", "--noconfirm", "--log-level=ERROR", "--paths", ROOT]
+    freeze = [PYTHON, "-m", "PyInstaller", "--onefile", "--noconfirm", "--log-level=ERROR", "--paths", ROOT]
     return [*freeze, *options, "--name", name, os.path.join(DIRECTORY, f"{name}.py")]
 
 
@@ -60,7 +62,7 @@ def build(name: str, tell: Callable[[str], None]) -> str:
     """Path of the binary, which is made anew if anything it is made from has changed; `tell` says so to the user."""
     binary, record = os.path.join(DIRECTORY, "bin", name), os.path.join(DIRECTORY, f"{name}.digest")
     program, command = launcher(name), freeze_command(name)
-    made_from = digest((program, *command, sys.version), sources())
+    made_from = digest((program, *command, os.path.realpath(PYTHON)), sources())
     if os.path.exists(binary) and _content(record) == made_from:
         return binary
     tell(f"freezing {name} with PyInstaller's defaults, for comparison: up to a minute, the next time none")

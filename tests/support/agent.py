@@ -13,6 +13,7 @@ import tempfile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dso.system.http import Reader, send_request
+from tests.support.binaries import binary
 from tests.support.process import PYTHON, ROOT, environment
 from tests.support.processes import descendants
 from tests.support.wait import wait_until
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-FROZEN = os.path.join(ROOT, "dist", "bin", "dso-agent")
 PLUGINS = os.path.join(os.path.dirname(__file__), "plugins")
 
 # -P: the current directory of a test must not be able to shadow a module.
@@ -33,12 +33,10 @@ _SOURCE = (
 
 
 def agent_command(variant: str) -> list[str]:
-    """What starts dso-agent: the frozen one, or the source tree's."""
+    """What starts dso-agent: the source tree's, a frozen one (`frozen`) or the one of releases (`release`)."""
     if variant == "source":
         return [PYTHON, "-P", "-c", _SOURCE]
-    if not os.access(FROZEN, os.X_OK):
-        raise AssertionError(f"{FROZEN} is missing: run `make binaries` first")
-    return [FROZEN]
+    return [binary("dso-agent", variant)]
 
 
 class Answer(NamedTuple):
@@ -111,9 +109,10 @@ class Agent:
         return target
 
     def install_frozen(self, name: str) -> str:
-        """Put one of DSO's own plugins there, as `make binaries` made it; in one step, as `install` does."""
+        """Put one of DSO's own plugins there, frozen as the agent is, in one step, as `install` does."""
         target = os.path.join(self.plugin_dir, f"dso-provider-{name}")
-        shutil.copyfile(os.path.join(os.path.dirname(FROZEN), f"dso-provider-{name}"), target + ".new")
+        variant = "frozen" if self.variant == "source" else self.variant
+        shutil.copyfile(binary(f"dso-provider-{name}", variant), target + ".new")
         os.chmod(target + ".new", 0o755)
         os.rename(target + ".new", target)
         return target
@@ -191,7 +190,7 @@ class Agent:
     def pids(self) -> list[int]:
         """Every process of the agent itself: two if it is frozen. Plugins are not among them."""
         program = os.readlink(f"/proc/{self.pid}/exe")
-        own = [one.pid for one in descendants(self.pid) if _program(one.pid) == program and self.variant == "frozen"]
+        own = [one.pid for one in descendants(self.pid) if _program(one.pid) == program and self.variant != "source"]
         return [self.pid, *own[:1]]
 
     @property

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from tests.support.binaries import binary, directory
 from tests.support.process import PYTHON, ROOT, Result, environment, run
 from tests.support.tty import Terminal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-FROZEN = os.path.join(ROOT, "dist", "bin", "docker-dso")
+FROZEN = os.path.join(directory("frozen"), "docker-dso")
 VARIANTS = ("source", "frozen")
 
 # -P: the current directory of a test must not be able to shadow a module.
@@ -24,7 +25,7 @@ runpy.run_module("dso.entry.docker_dso", run_name="__main__", alter_sys=True)' "
 class DsoHome:
     """A HOME of its own under `path`, with `docker dso` and whatever plugins the tester has there.
 
-    `env` is added to the environment of everything that runs as this user.
+    `variant` is `source`, `frozen` or `release`; `env` is added to the environment of everything this user runs.
     """
 
     def __init__(self, path: str, variant: str = "frozen", env: Mapping[str, str] | None = None) -> None:
@@ -34,10 +35,8 @@ class DsoHome:
         self.plugin = os.path.join(path, ".docker", "cli-plugins", "docker-dso")
         os.makedirs(os.path.dirname(self.plugin))
         self._keep_plugins_of_the_tester()
-        if variant == "frozen":
-            if not os.access(FROZEN, os.X_OK):
-                raise AssertionError(f"{FROZEN} is missing: run `make binaries` first")
-            os.symlink(FROZEN, self.plugin)
+        if variant != "source":
+            os.symlink(binary("docker-dso", variant), self.plugin)
         else:
             with open(self.plugin, "x") as file:
                 file.write(_SOURCE_PLUGIN)

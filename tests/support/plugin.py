@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from dso.protocol.provider import Initialized, ProviderError, SecretData, decode, encode
+from tests.support.binaries import binary
 from tests.support.process import PYTHON, ROOT, environment
 
 if TYPE_CHECKING:
@@ -19,12 +20,9 @@ HANG = 60.0  # seconds after which an answer will not come any more
 
 
 def plugin_argv(name: str, variant: str) -> list[str]:
-    """How to start one of DSO's own plugins, `dso-provider-vault` say, from source or frozen."""
-    if variant == "frozen":
-        path = os.path.join(ROOT, "dist", "bin", name)
-        if not os.access(path, os.X_OK):
-            raise AssertionError(f"{path} is missing: run `make binaries` first")
-        return [path]
+    """How to start one of DSO's own plugins, `dso-provider-vault` say, from source, `frozen` or of a `release`."""
+    if variant != "source":
+        return [binary(name, variant)]
     module = "dso.entry." + name.replace("-", "_")
     code = f'import runpy, sys; sys.path.insert(0, "{ROOT}")\n'
     code += f'runpy.run_module("{module}", run_name="__main__", alter_sys=True)'

@@ -5,14 +5,17 @@ from __future__ import annotations
 import pytest
 
 from tests.bench.agent import Load
-from tests.bench.goals import AgentFigures, agent_outcomes, limit_outcome, mount_outcome
+from tests.bench.agent_goals import AgentFigures, agent_outcomes, mount_outcome
+from tests.bench.goals import limit_outcome
 from tests.bench.measure import Series
+from tests.bench.part import Part
 from tests.bench.report import Run, page
 from tests.support.memory import MIB
 
 
-def load(errors: int = 0, growth: int = 0) -> Load:
-    return Load(64, 60.0, 1000, errors, [float(number) for number in range(1, 1001)], 40 * MIB, 40 * MIB + growth)
+def load(errors: int = 0, growth: int = 0, slower: float = 1) -> Load:
+    wall = [slower * number for number in range(1, 1001)]
+    return Load(64, 60.0, 1000, errors, wall, 40 * MIB, 40 * MIB + growth)
 
 
 def only(figures: AgentFigures, word: str) -> bool | None:
@@ -23,6 +26,11 @@ def only(figures: AgentFigures, word: str) -> bool | None:
 @pytest.mark.parametrize(("resolve", "met"), [(3.0, True), (3.1, False)])
 def test_resolving_may_take_three_milliseconds(resolve: float, met: bool):
     assert only(AgentFigures(resolve=resolve), "all cached") is met
+
+
+@pytest.mark.parametrize(("slower", "met"), [(0.01, True), (0.0102, False)])
+def test_ninety_nine_of_a_hundred_batches_have_ten_milliseconds(slower: float, met: bool):
+    assert only(AgentFigures(few=load(slower=slower)), "99 of 100") is met
 
 
 @pytest.mark.parametrize(("errors", "met"), [(0, True), (1, False)])
@@ -59,10 +67,8 @@ def test_a_volume_may_add_30_ms_to_the_start_of_a_container(ours: float, met: bo
 def test_a_figure_without_processor_time_leaves_its_column_empty():
     series = Series("key", "a request", [1.0, 2.0], [])
     outcome = limit_outcome("work", "ours", 1.5, 2, "ms")
-    rows = [("Plugin", "Size"), ("`one`", "1 MB")]
-    text = page(Run("2026-01-01", "", {}, None), [outcome], [], [series], notes=["a note"], plugins=rows)
+    text = page(Run("2026-01-01", {}), {"Work": Part([outcome], (), [series], "## Notes\n\n- a note\n")})
     assert "| a request | 1.5 |" in text
     assert "|  |\n" in text
     assert "- a note\n" in text
-    assert "| `one` | 1 MB |" in text
     assert "| work | ours |  | 1.5 ms | at most 2 ms | yes |" in text

@@ -7,9 +7,12 @@ import sys
 
 import pytest
 
-from tests.bench.goals import Ratio, outcomes, size_outcome, up_outcome
+from tests.bench.goals import Ratio, outcomes
 from tests.bench.measure import Case, CommandFailedError, Series, check, estimate, interleave
+from tests.bench.part import Part
 from tests.bench.report import Run, page
+from tests.bench.stack import up_outcome
+from tests.bench.startup import size_outcome
 
 
 def series(key: str, *wall: float) -> Series:
@@ -73,7 +76,7 @@ def test_a_command_that_fails_or_does_not_do_its_work_is_not_measured(program: s
 def test_the_page_says_which_goals_are_missed():
     measured = {"ours": series("ours", 30, 30), "theirs": series("theirs", 10, 10)}
     found = outcomes(measured, [Ratio("hard work", "ours", "theirs", 2), Ratio("easy work", "theirs", "ours", 2)])
-    about = Run("2026-01-01", "2 rounds", {"Processor": "a fast one"}, 0.5)
-    text = page(about, found, [], list(measured.values()))
+    part = Part(found, (), list(measured.values()), disturbance=0.5)
+    text = page(Run("2026-01-01", {"Processor": "a fast one"}), {"Work": part})
     assert "1 of 2 goals are met. Missed: hard work." in text
     assert "**The machine was busy: 50%" in text

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from tests.bench.goals import Outcome, plugin_outcomes, request_outcomes
 from tests.bench.measure import Series
+from tests.bench.plugin_goals import plugin_outcomes, request_outcomes
 from tests.bench.plugins import HEAD, Build, PluginCost
-from tests.bench.report import Run, page
+from tests.bench.providers import costs_text
 from tests.support.memory import MIB
+
+if TYPE_CHECKING:
+    from tests.bench.goals import Outcome
 
 
 def build(size: int = 20_000_000, ready: float = 200, idle: int = 30 * MIB, used: int = 40 * MIB) -> Build:
@@ -61,11 +66,8 @@ def test_a_row_shows_before_and_after_in_this_order():
 
 
 def test_the_page_explains_arrows_where_there_are_some():
-    def text(compared: PluginCost) -> str:
-        return page(Run("2026-01-01", "", {}, None), [], [], [], plugins=[HEAD, compared.row])
-
-    assert "Before → after trimming" in text(cost("one", build(), build()))
-    assert "trimming" not in text(cost("one"))
+    assert "Before → after trimming" in costs_text([cost("one", build(), build())])
+    assert "trimming" not in costs_text([cost("one")])
 
 
 @pytest.mark.parametrize(("calls", "met"), [(3, True), (4, False)])
