@@ -74,9 +74,12 @@ def _register_values(add: AddCommand) -> None:
     command.add_argument("--raw", action="store_true", help="keep a newline that the editor adds at the end")
 
 
-def is_plain_get(words: Sequence[str]) -> bool:
-    """Whether it is `get REF` without a flag: scripts call that often, and argparse's import is a third of its time."""
-    return len(words) == 2 and words[0] == "get" and not words[1].startswith("-")  # noqa: PLR2004
+def run_plain(words: Sequence[str]) -> int | None:
+    """Run `get REF`, which scripts call often; None if it is anything else (see `dso.cli.main`)."""
+    if len(words) != 2 or words[0] != "get" or words[1].startswith("-"):  # noqa: PLR2004
+        return None
+    write_value(words[1])
+    return 0
 
 
 def run_get(args: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from dso.cli.commands import COMPOSE_COMMANDS
+from dso.cli.commands import COMPOSE_COMMANDS, load
 from dso.cli.invocation import GLOBAL_FLAGS, Invocation, parse_invocation
 from dso.cli.output import print_error
 from dso.errors import ComposeFailedError, DsoError
@@ -49,8 +49,6 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _run(invocation: Invocation) -> int:
-    from dso.cli.commands import load
-
     asks_for_help = _asks_for_help(invocation)
     if invocation.command in COMPOSE_COMMANDS and not asks_for_help:
         return int(load(invocation.command).run(invocation))
@@ -58,12 +56,10 @@ def _run(invocation: Invocation) -> int:
         from dso.cli.cmd_complete import run
 
         return run(invocation)
-    if invocation.command == "secret":
-        from dso.cli.cmd_secret import is_plain_get, write_value
-
-        if is_plain_get(invocation.words):
-            write_value(invocation.words[1])
-            return 0
+    if invocation.command != "help":
+        done = _run_plainly(invocation)
+        if done is not None:
+            return done
     import argparse
 
     from dso.cli.parser import build_parser
@@ -81,6 +77,15 @@ def _run(invocation: Invocation) -> int:
     )
     args = parser.parse_args([command, *words], namespace)
     return int(args.run(args))
+
+
+def _run_plainly(invocation: Invocation) -> int | None:
+    """Run a command in a form that is no more than words, if it knows such a form (`run_plain`); None if not.
+
+    That spares argparse, whose import takes as long as all else that a short command does.
+    """
+    run_plain = getattr(load(invocation.command), "run_plain", None)
+    return None if run_plain is None else run_plain(invocation.words)
 
 
 def _asks_for_help(invocation: Invocation) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from dso.cli.commands import COMMANDS, load
+from dso.cli.output import terminal_width
 from dso.errors import UsageError
 
 TYPE_CHECKING = False
@@ -23,6 +24,10 @@ GLOBAL_FLAGS = (
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser that reports mistakes the way all of DSO does."""
 
+    def _get_formatter(self) -> argparse.HelpFormatter:
+        """As argparse's, which is asked for with every `add_argument` and imports shutil for the terminal's width."""
+        return self.formatter_class(prog=self.prog, width=terminal_width() - 2)  # type: ignore[call-arg]
+
     def error(self, message: str) -> NoReturn:
         """Raise UsageError instead of printing and exiting."""
         raise UsageError(message, hint=f"see `{self.prog} --help`")
@@ -39,7 +44,10 @@ def build_parser(only: str | None = None) -> Parser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
+    # With `prog` argparse need not format a usage line for it, which would import shutil.
+    subparsers = parser.add_subparsers(
+        title="commands", metavar="COMMAND", dest="command", required=True, prog=parser.prog
+    )
     for command in [only] if only else COMMANDS:
         load(command).register(subparsers)
     if not only:

@@ -45,7 +45,6 @@ PARSER = {
     *["argparse", "_collections", "_functools", "_operator", "_sre", "collections", "copyreg", "enum", "functools"],
     *["itertools", "keyword", "operator", "re", "re._casefix", "re._compiler", "re._constants", "re._parser"],
     *["reprlib", "types", "warnings", "dso.cli.parser", "textwrap"],
-    *["shutil", "fnmatch", "zlib", "bz2", "lzma", "_compression", "_bz2", "_lzma", "errno"],  # for the width
 }
 GET = {
     *["dso.cli.cmd_secret", "dso.paths", "dso.secret", "dso.system.files", "dso.system.json_fast"],
@@ -84,6 +83,17 @@ def imported_by(tmp_path: Path) -> ImportedBy:
 
 def test_metadata_imports_nothing_beyond_the_interpreter(imported_by: ImportedBy) -> None:
     assert imported_by("docker-cli-plugin-metadata") == METADATA
+
+
+def test_version_imports_nothing_but_its_command(imported_by: ImportedBy) -> None:
+    assert imported_by("version") <= LAUNCHER | {"dso.cli.cmd_version"}
+    assert imported_by("--version") <= LAUNCHER | {"dso.cli.cmd_version"}
+
+
+def test_a_command_with_flags_imports_argparse_and_no_more(imported_by: ImportedBy) -> None:
+    imported = imported_by("version", "--format", "table")
+    assert imported <= (LAUNCHER | PARSER | {"dso.cli.cmd_version"}) - {"textwrap"}
+    assert "argparse" in imported
 
 
 def test_secret_get_imports_only_what_it_takes_to_read_a_vault(imported_by: ImportedBy) -> None:
