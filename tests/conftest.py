@@ -9,7 +9,9 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
+from tests.support import evidence
 from tests.support.engine import Engine, Images
 from tests.support.hashicorp import NOT_TO_BE_HAD, HashicorpServer
 from tests.support.home import VARIANTS, DsoHome
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
+
+# How long an example takes says something of the machine's load, and nothing of the code.
+settings.register_profile("dso", deadline=None)
+settings.load_profile("dso")
 
 # Whoever starts us in the background may ignore these (`nohup`, `&` in a script), and children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -45,6 +51,8 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
             return report
         report.outcome = "failed"
         report.longrepr = f"{reason}: no test may be skipped, `make test` installs what they need"
+    elif report.failed:
+        report.sections += evidence.told()
     return report
 
 
