@@ -12,9 +12,10 @@ import tempfile
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.bench import cases, cloud, machine, providers, report, stack, startup
+from tests.bench import cases, cloud, figures, machine, providers, report, stack, startup
 from tests.bench.measure import CommandFailedError
 from tests.bench.part import Setting
+from tests.bench.peers import part as peers
 from tests.support.process import ROOT, ChildFailedError
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 BUILD = os.path.join(ROOT, ".build", "bench")
 DOCS = os.path.join(ROOT, "docs")
+README = os.path.join(ROOT, "README.md")
 
 # What is measured, in the order of the page: the name for `--only`, the title in the table of goals, what measures it.
 PARTS: tuple[tuple[str, str, Callable[[Setting], Part]], ...] = (
@@ -31,6 +33,7 @@ PARTS: tuple[tuple[str, str, Callable[[Setting], Part]], ...] = (
     ("stack", "A stack", stack.measure),
     ("agent", "The agent", cloud.measure),
     ("plugins", "Providers", providers.measure),
+    ("peers", "Other programs", peers.measure),
 )
 
 
@@ -93,12 +96,21 @@ def _bench(options: Options, scratch: str) -> int:
 
 def _write(options: Options, about: report.Run, parts: Mapping[str, Part]) -> None:
     text = report.page(about, parts)
-    with open(options.output, "w", encoding="utf-8") as file:
-        file.write(text)
-    with open(os.path.join(BUILD, "measurements.json"), "w", encoding="utf-8") as file:
-        json.dump(report.save(parts), file)
+    _save(options.output, text)
+    _save(os.path.join(BUILD, "measurements.json"), json.dumps(report.save(parts)))
+    if not options.trial:
+        results = figures.record(about, parts)
+        _save(os.path.join(DOCS, "benchmarks.json"), json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+        with open(README, encoding="utf-8") as file:
+            readme = file.read()
+        _save(README, figures.replaced(readme, figures.block(results)))
     print(text)
     print(f"written to {os.path.relpath(options.output, ROOT)}", file=sys.stderr)
+
+
+def _save(path: str, text: str) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
 
 
 if __name__ == "__main__":

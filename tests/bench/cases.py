@@ -80,8 +80,11 @@ class Lookup(NamedTuple):
         return Case(key, name, (*program, *self.words()), env, self.home.path, expect)
 
 
-def stack(image: str, *, with_references: bool) -> dict[str, Any]:
-    """A Compose model with 20 services and 50 secrets, as references or as its user would write it without DSO."""
+def stack(image: str, *, with_references: bool, with_variables: bool = False) -> dict[str, Any]:
+    """A Compose model with 20 services and 50 secrets, as references or as its user would write it without DSO.
+
+    Without DSO the values stand in it and in files beside it, or they come from variables SECRET_00001 and so on.
+    """
     numbers = iter(range(1, WHOLE + BRACES + FILES + 1))
     names = [f"service{index:02d}" for index in range(SERVICES)]
     services: dict[str, Any] = {
@@ -92,6 +95,8 @@ def stack(image: str, *, with_references: bool) -> dict[str, Any]:
 
     def text(number: int, *, whole: bool = False) -> str:
         reference = f"dso://{NAMESPACE}/SECRET_{number:05d}"
+        if with_variables:
+            return f"${{SECRET_{number:05d}}}"
         if not with_references:
             return secret_value(number)
         return reference if whole else "{{" + reference + "}}"
@@ -112,5 +117,6 @@ def stack(image: str, *, with_references: bool) -> dict[str, Any]:
             name = f"secret_{number:05d}"
             service["environment"]["PASSWORD_FILE"] = f"/run/secrets/{name}"
             service["secrets"] = [name]
-            model.setdefault("secrets", {})[name] = {"file": f"./{name}.txt"}
+            source = {"environment": name.upper()} if with_variables else {"file": f"./{name}.txt"}
+            model.setdefault("secrets", {})[name] = source
     return model

@@ -11,12 +11,16 @@ if TYPE_CHECKING:
 
 
 class Ratio(NamedTuple):
-    """A command and its yardstick, both by key; `goal` is what their quotient may be at most, if there is one."""
+    """A command and its yardstick, both by key; `goal` is what their quotient may be at most, if there is one.
+
+    With `below` it has to be less than that.
+    """
 
     what: str
     measured: str
     yardstick: str
     goal: float | None = None
+    below: bool = False
 
 
 class Outcome(NamedTuple):
@@ -43,8 +47,8 @@ def _ratio(series: Mapping[str, Series], ratio: Ratio) -> Outcome:
         timed(measured),
         timed(yardstick),
         f"{found.value:.2f} x ({found.low:.2f} to {found.high:.2f})",
-        "" if ratio.goal is None else f"at most {ratio.goal:g} x",
-        None if ratio.goal is None else found.value <= ratio.goal,
+        "" if ratio.goal is None else f"{'below' if ratio.below else 'at most'} {ratio.goal:g} x",
+        None if ratio.goal is None else found.value < ratio.goal or (found.value == ratio.goal and not ratio.below),
     )
 
 

@@ -87,19 +87,31 @@ def check(case: Case) -> None:
         raise CommandFailedError(f"{case.label} printed {printed!r}, which lacks {case.expect!r}")
 
 
-def interleave(cases: Sequence[Case], rounds: int, progress: Callable[[int], None]) -> list[Series]:
-    """Check every case, then run all of them `rounds` times; `progress` is told each round's number."""
+def interleave(
+    cases: Sequence[Case],
+    rounds: int,
+    progress: Callable[[int], None],
+    *,
+    warm_up: int = WARM_UP_ROUNDS,
+    after: Callable[[Case], object] = lambda _case: None,
+) -> list[Series]:
+    """Check every case, then run all of them `rounds` times; `progress` is told each round's number.
+
+    `after` undoes what a case did, where it has to; that is not measured.
+    """
     for case in cases:
         check(case)
+        after(case)
     order = list(range(len(cases)))
     shuffle = random.Random(0).shuffle  # the same order each time the benchmark is run
     series = [Series(case.key, case.label, [], []) for case in cases]
     sink = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
     try:
-        for number in range(-WARM_UP_ROUNDS, rounds):
+        for number in range(-warm_up, rounds):
             shuffle(order)
             for index in order:
                 wall, cpu = _run(cases[index], sink)
+                after(cases[index])
                 if number >= 0:
                     series[index].wall.append(wall)
                     series[index].cpu.append(cpu)

@@ -82,11 +82,12 @@ def _goal_rows(parts: Mapping[str, Part]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for title, part in parts.items():
         if part.goals:
-            rows += [(f"**{title}**", "", "", "", "", ""), *(_goal_row(each) for each in part.goals)]
+            rows += [(f"**{title}**", "", "", "", "", ""), *(goal_row(each) for each in part.goals)]
     return rows
 
 
-def _goal_row(outcome: Outcome) -> tuple[str, ...]:
+def goal_row(outcome: Outcome) -> tuple[str, ...]:
+    """A row of the table of goals."""
     met = "yes" if outcome.met else "**missed**"
     return (outcome.what, outcome.measured, outcome.yardstick, outcome.figure, outcome.goal, met)
 

@@ -47,14 +47,19 @@ def measure(setting: Setting) -> Part:
     return Part(up_outcome({each.key: each for each in series}), (), series, rounds=f"{rounds} rounds of the stack")
 
 
+def literal_stack(project: Project, image: str) -> None:
+    """Write the stack as its user would without DSO: values in compose.yaml, and in files beside it."""
+    for number in range(1, WHOLE + BRACES + FILES + 1):
+        project.write(f"secret_{number:05d}.txt", secret_value(number))
+    project.compose_yaml(json.dumps(stack(image, with_references=False), indent=2))
+
+
 def stack_cases(tools: Tools, plain: Project, referring: Project, image: str) -> list[Case]:
     """Two running stacks that do the same, the one with literal values, the other with references.
 
     Afterwards nothing is left to change for `up`.
     """
-    for number in range(1, WHOLE + BRACES + FILES + 1):
-        plain.write(f"secret_{number:05d}.txt", secret_value(number))
-    plain.compose_yaml(json.dumps(stack(image, with_references=False), indent=2))
+    literal_stack(plain, image)
     referring.compose_yaml(json.dumps(stack(image, with_references=True), indent=2))
     plain.compose("up", "-d")
     referring.dso("up", "-d")
