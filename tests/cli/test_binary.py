@@ -18,7 +18,7 @@ from dso.version import SHORT_DESCRIPTION, URL, VENDOR, VERSION
 from tests.support.archive import Contents, contents_of
 from tests.support.home import FROZEN, DsoHome
 from tests.support.imports import all_imports
-from tests.support.process import PYTHON, ROOT, Result, run
+from tests.support.process import PYTHON, ROOT, Result, run, started
 from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
@@ -225,17 +225,14 @@ def test_a_running_one_survives_its_replacement(tmp_path: Path, frozen: DsoHome,
     os.unlink(frozen.plugin)
     shutil.copy(FROZEN, frozen.plugin)
     frozen.dso("init")
-    child = subprocess.Popen(
-        [frozen.plugin, "secret", "set", "shop/key"],
-        stdin=subprocess.PIPE,
-        env=frozen.environment({"TMPDIR": str(scratch)}),
-    )
-    wait_until(lambda: is_reading(child.pid), "the child reads its standard input")
-    newer = tmp_path / "newer"
-    newer.write_bytes(os.urandom(os.path.getsize(FROZEN)))
-    os.rename(newer, frozen.plugin)
-    child.communicate(b"the value", timeout=60)
-    assert child.returncode == 0
+    environment = frozen.environment({"TMPDIR": str(scratch)})
+    with started([frozen.plugin, "secret", "set", "shop/key"], stdin=subprocess.PIPE, env=environment) as child:
+        wait_until(lambda: is_reading(child.pid), "the child reads its standard input")
+        newer = tmp_path / "newer"
+        newer.write_bytes(os.urandom(os.path.getsize(FROZEN)))
+        os.rename(newer, frozen.plugin)
+        child.communicate(b"the value", timeout=60)
+        assert child.returncode == 0
     assert (
         DsoHome(str(tmp_path / "other")).dso("secret", "get", "shop/key", env={"HOME": frozen.path}).out == "the value"
     )

@@ -15,7 +15,7 @@ from tests.support.agent import Agent
 from tests.support.canary import Canary
 from tests.support.cloud import DRIVER, CloudAgent
 from tests.support.engine import Images
-from tests.support.process import ROOT
+from tests.support.process import ROOT, started
 from tests.support.systemd import BINARIES, PLUGIN_DIR, Machine
 from tests.support.wait import wait_until
 
@@ -361,7 +361,7 @@ def test_watch_ends_when_nobody_reads_it(home: DsoHome, agent: Agent) -> None:
 
 def test_watch_in_a_pipeline_ends_with_its_reader(home: DsoHome, agent: Agent) -> None:
     script = "docker dso watch | head -n 1; echo ended"
-    with subprocess.Popen(
+    with started(
         ["sh", "-c", script], env=home.environment(), cwd=home.path, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
     ) as shell:
         wait_until(lambda: agent.request("POST", "/v1/reload") and shell.poll() is not None, "its end", interval=0.5)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from dso.errors import EngineUnreachableError
 from tests.support.certificates import Certificates
 from tests.support.delivery import Stack, files
 from tests.support.engine_proxy import ENGINE_SOCKET, EngineProxy
-from tests.support.process import ROOT, environment, run
+from tests.support.process import ROOT, environment, run, started
 from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
@@ -191,9 +190,8 @@ def ssh_host(proxy: EngineProxy, home: Path, monkeypatch: pytest.MonkeyPatch) ->
         run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(home / name)])
     shutil.copy(home / "user_key.pub", home / "authorized_keys")
     put_program(home / "remote" / "docker", f'exec {shutil.which("docker")} -H {proxy.host} "$@"')
-    port = free_port()
     config = {
-        "Port": str(port), "ListenAddress": "127.0.0.1", "HostKey": str(home / "host_key"), "PidFile": "none",
+        "ListenAddress": "127.0.0.1", "HostKey": str(home / "host_key"), "PidFile": "none",
         "AuthorizedKeysFile": str(home / "authorized_keys"), "StrictModes": "no", "UsePAM": "no",
         "PermitRootLogin": "prohibit-password", "SetEnv": f"PATH={home}/remote:/usr/bin:/bin",
     }  # fmt: skip
@@ -201,25 +199,21 @@ def ssh_host(proxy: EngineProxy, home: Path, monkeypatch: pytest.MonkeyPatch) ->
     options = f"-i {home}/user_key -o IdentitiesOnly=yes -o UserKnownHostsFile={home}/known -o LogLevel=ERROR"
     put_ssh(home / "bin", f'exec /usr/bin/ssh -F none {options} -o StrictHostKeyChecking=no "$@"', monkeypatch)
     os.makedirs("/run/sshd", exist_ok=True)
-    with open(home / "sshd.log", "wb") as log:
-        server = subprocess.Popen([sshd, "-D", "-e", "-f", str(home / "sshd_config")], stderr=log)
-    with server:
-        wait_until(lambda: accepts(port), "sshd")
-        yield f"ssh://root@127.0.0.1:{port}"
-        server.terminate()
+    log = home / "sshd.log"
+    while True:  # until the port is not somebody else's by the time that sshd takes it
+        port = free_port()
+        command = [sshd, "-D", "-e", "-f", str(home / "sshd_config"), "-p", str(port)]
+        with open(log, "wb") as file, started(command, stderr=file):
+            wait_until(log.read_bytes, "sshd says that it listens, or why not")
+            if b"Server listening" in log.read_bytes():
+                yield f"ssh://root@127.0.0.1:{port}"
+                return
+        assert b"Address already in use" in log.read_bytes(), log.read_text()
 
 
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
-
-
-def accepts(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port)).close()
-    except ConnectionRefusedError:
-        return False
-    return True
 
 
 def test_ssh_by_host(check: Check, proxy: EngineProxy, ssh_host: str) -> None:
@@ -241,9 +235,11 @@ def test_unknown_context_repeats_dockers_reason() -> None:
 
 
 def test_nobody_listening_repeats_dockers_reason() -> None:
-    client = Client.from_docker_args(["-H", f"tcp://127.0.0.1:{free_port()}"])
-    with pytest.raises(EngineUnreachableError, match="connection refused"):
-        client.version()
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # it listens to nothing, and keeps others from the port
+        client = Client.from_docker_args(["-H", "tcp://127.0.0.1:{1}".format(*silent.getsockname())])
+        with pytest.raises(EngineUnreachableError, match="connection refused"):
+            client.version()
 
 
 def test_user_outside_the_docker_group_is_told_about_it(engine: Engine, images: Images) -> None:

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from tests.support.process import PYTHON
+from tests.support.process import PYTHON, started
 from tests.support.processes import descendants, in_directory
 from tests.support.stacks import BUSYBOX, FILES, services, store, variable
 from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.support.processes import Process
     from tests.support.project import Project
 
@@ -102,23 +104,23 @@ def test_each_control_c_reaches_compose_exactly_once(presses, standalone, record
         os.unlink(recorded.log)
 
 
-def plugins(started: subprocess.Popen[bytes]) -> list[Process]:
+def plugins(up: subprocess.Popen[bytes]) -> list[Process]:
     """The docker-dso processes: a one-file boot loader, and DSO itself below it."""
-    return [process for process in descendants(started.pid) if process.name == "docker-dso"]
+    return [process for process in descendants(up.pid) if process.name == "docker-dso"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
 @pytest.mark.parametrize("target", ["boot loader", "dso", "docker", "group"])
 def test_signal_to_a_process_or_to_all_reaches_compose_once(target, number, recorded):
-    started = start(recorded.project, "docker", "dso", "up")
-    below = plugins(started)
-    assert len(below) == 2
-    pids = {"boot loader": below[0].pid, "dso": below[1].pid, "docker": started.pid}
-    if target == "group":  # as `timeout` does
-        os.killpg(started.pid, number)
-    else:
-        os.kill(pids[target], number)
-    started.communicate(timeout=60)
+    with start(recorded.project, "docker", "dso", "up") as up:
+        below = plugins(up)
+        assert len(below) == 2
+        pids = {"boot loader": below[0].pid, "dso": below[1].pid, "docker": up.pid}
+        if target == "group":  # as `timeout` does
+            os.killpg(up.pid, number)
+        else:
+            os.kill(pids[target], number)
+        up.communicate(timeout=60)
     # `docker`, asked to end, closes the plugin's socket and leaves open by which signal
     assert recorded.signals() == [signal.SIGTERM if target == "docker" else number]
 
@@ -126,9 +128,10 @@ def test_signal_to_a_process_or_to_all_reaches_compose_once(target, number, reco
 # The same with the real one.
 
 
-def start(project: Project, *command: str) -> subprocess.Popen[bytes]:
-    """Bring the stack up without a terminal; returns when it is."""
-    started = subprocess.Popen(
+@contextlib.contextmanager
+def start(project: Project, *command: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Bring the stack up without a terminal; the `with` begins when it is."""
+    with started(
         command,
         cwd=project.directory,
         env=project.home.environment(),
@@ -136,11 +139,10 @@ def start(project: Project, *command: str) -> subprocess.Popen[bytes]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
-    )
-    for line in started.stdout:
-        if b"ready" in line:
-            return started
-    raise AssertionError(started.communicate()[1].decode())
+    ) as up:
+        if not any(b"ready" in line for line in up.stdout):
+            raise AssertionError(up.communicate()[1].decode())
+        yield up
 
 
 def stopped_by_control_c(project: Project, *command: str) -> tuple[int, str]:
@@ -169,9 +171,9 @@ def test_control_c_stops_the_stack_and_takes_the_secrets_away(stack, home):
 
 @pytest.mark.parametrize("target", ["dso", "docker"])
 def test_process_that_is_asked_to_end_stops_the_stack(target, stack):
-    started = start(stack, "docker", "dso", "up")
-    os.kill(started.pid if target == "docker" else plugins(started)[-1].pid, signal.SIGTERM)
-    out, err = started.communicate(timeout=60)
+    with start(stack, "docker", "dso", "up") as up:
+        os.kill(up.pid if target == "docker" else plugins(up)[-1].pid, signal.SIGTERM)
+        out, err = up.communicate(timeout=60)
     assert (out + err).decode().count(STOPPING) == 1
     wait_until(lambda: not in_directory(stack.directory), "nothing of it runs any more")
     assert stack.containers(running=True) == []
@@ -179,10 +181,10 @@ def test_process_that_is_asked_to_end_stops_the_stack(target, stack):
 
 
 def test_down_from_another_terminal_ends_a_foreground_up_and_leaves_nothing(stack):
-    started = start(stack, "docker", "dso", "up")
-    stack.dso("down")
-    _, err = started.communicate(timeout=60)
-    assert started.returncode == 0
+    with start(stack, "docker", "dso", "up") as up:
+        stack.dso("down")
+        _, err = up.communicate(timeout=60)
+        assert up.returncode == 0
     assert b"warning" not in err
     stack.assert_nothing_left()
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.canary import COMMON_PLACES, Canary, assert_absent, processes_with, sweep_files
-from tests.support.process import ChildFailedError, run
+from tests.support.process import ChildFailedError, run, started
 from tests.support.rawdisk import Disk
 from tests.support.wait import wait_until
 
@@ -154,9 +154,8 @@ def test_sweep_finds_canaries_in_outputs_file_names_and_process_tables(engine: E
         assert_absent(canary, engine=engine, places=[str(tmp_path)])
     (tmp_path / canary.text).unlink()
     for argv, env in ((["sleep", "60"], {"X": canary.text}), ([sys.executable, "-c", "input()", canary.text], {})):
-        with subprocess.Popen(argv, env={**os.environ, **env}, stdin=subprocess.PIPE) as child:
+        with started(argv, env={**os.environ, **env}, stdin=subprocess.PIPE):
             assert processes_with(canary)
-            child.kill()
     assert_absent(canary, engine=engine, places=[str(tmp_path)])
 
 

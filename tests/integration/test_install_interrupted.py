@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.install import Host
-from tests.support.process import run
+from tests.support.process import run, started
 from tests.support.release import Key, Release
 
 if TYPE_CHECKING:
@@ -256,12 +256,12 @@ def test_a_lock_of_a_process_that_is_no_more_is_none(host: Host, releases: tuple
     """Its number may be another shell's by now; and while it is under way nobody uninstalls."""
     host.install(releases[0])
     lock = f"{host.local}/lib/dso/.lock"
-    with subprocess.Popen(["sh", "-c", "read -r line"], stdin=subprocess.PIPE) as shell:
+    with started(["sh", "-c", "read -r line"], stdin=subprocess.PIPE) as shell:
         os.symlink(str(shell.pid), lock)
         host.install(releases[1])
         with open(f"/proc/{shell.pid}/stat") as file:
-            started = file.read().rpartition(") ")[2].split()[19]
-        os.symlink(f"{shell.pid}.{started}", lock)
+            since = file.read().rpartition(") ")[2].split()[19]
+        os.symlink(f"{shell.pid}.{since}", lock)
         for script in (f"dash {releases[0].script}", "sh /usr/local/lib/dso/uninstall.sh"):
             refused = host.run(
                 *script.split(), *(["--offline", releases[0].tarball] if "dash" in script else []), check=False

@@ -14,6 +14,8 @@ from dso.delivery.plan import SecretFile
 from dso.secret import SecretValue
 from tests.support.delivery import MOUNT, Stack, files, sha256, volume
 from tests.support.engine_proxy import EngineProxy
+from tests.support.process import started
+from tests.support.processes import descendants
 from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
@@ -251,27 +253,23 @@ def test_two_projects_side_by_side_do_not_meet(make_stack: Callable[[], Stack]) 
 
 def test_compose_itself_holds_the_project_when_dso_is_killed(stack: Stack) -> None:
     lock = keeper.in_use(stack.client, stack.name)
-    compose = subprocess.Popen(
-        ["docker", "compose", "-f", "-", "config"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, close_fds=False
-    )
-    plugin = wait_until(lambda: children(compose.pid), "the plugin's process")[0]
-    lock.release()  # as the end of the process does
-    assert not stack.release()
-    wait_until(lambda: "compose" in command_line(plugin), "the plugin to run")
-    assert any(".use" in os.readlink(f"/proc/{plugin}/fd/{number}") for number in os.listdir(f"/proc/{plugin}/fd"))
-    compose.communicate(b"services: {a: {image: b}}")
+    command = ["docker", "compose", "-f", "-", "config"]
+    with started(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, close_fds=False) as compose:
+        plugin = wait_until(lambda: compose_below(compose.pid), "Compose runs")
+        lock.release()  # as the end of the process does
+        assert not stack.release()
+        opened = [os.readlink(f"/proc/{plugin}/fd/{number}") for number in os.listdir(f"/proc/{plugin}/fd")]
+        assert any(".use" in each for each in opened)
+        compose.communicate(b"services: {a: {image: b}}")
     assert stack.release()
 
 
-def command_line(pid: int) -> str:
-    """Empty while the process is on its way from fork to exec."""
-    with open(f"/proc/{pid}/cmdline") as file:
-        return file.read()
+def compose_below(pid: int) -> int:
+    """The process that works on `config`; 0 while there is none: `docker` asks each plugin for its metadata first.
 
-
-def children(pid: int) -> list[int]:
-    found = []
-    for thread in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{thread}/children") as file:
-            found += [int(child) for child in file.read().split()]
-    return found
+    On its way from fork to exec a process has no words, or those of the one it comes from.
+    """
+    for process in descendants(pid):
+        if process.name == "docker-compose" and process.argv[-1] == "config":
+            return process.pid
+    return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +13,7 @@ from dso.delivery import keeper
 from tests.support.delivery import MOUNT, Stack, files
 from tests.support.engine_proxy import EngineProxy
 from tests.support.private_engine import PrivateEngine
-from tests.support.process import ROOT
+from tests.support.process import ROOT, started
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -143,7 +144,7 @@ def test_sweep_spares_a_project_whose_up_is_under_way(stack: Stack) -> None:
         "print('held', flush=True)\nsys.stdin.read()\n"
     )
     command = [sys.executable, "-c", program, "-H", stack.client.identity, stack.name]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as up:
+    with started(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as up:
         assert up.stdout is not None
         assert up.stdout.readline() == b"held\n"
         assert stack.sweep() == []
@@ -251,8 +252,9 @@ with Engine.from_docker_args(["-H", host]) as engine, keeper.in_use(engine, proj
 def test_simultaneous_deliveries_lose_nothing(stack: Stack, proxy: EngineProxy) -> None:
     services = {f"service{n}": f"value{n}" for n in range(6)}
     fixed = [sys.executable, "-c", DELIVERER, proxy.host, stack.name, stack.vault_id]
-    running = [subprocess.Popen([*fixed, name, value], cwd=ROOT) for name, value in services.items()]
-    assert [process.wait(120) for process in running] == [0] * len(running)
+    with ExitStack() as all_of_them:
+        running = [all_of_them.enter_context(started([*fixed, *each], cwd=ROOT)) for each in services.items()]
+        assert [process.wait(120) for process in running] == [0] * len(running)
     assert len(stack.keepers()) == 1
     for name, value in services.items():
         assert stack.read(name, "key") == [value.encode()]
@@ -260,8 +262,9 @@ def test_simultaneous_deliveries_lose_nothing(stack: Stack, proxy: EngineProxy) 
 
 def test_simultaneous_deliveries_of_the_same_files_start_one_keeper(stack: Stack, proxy: EngineProxy) -> None:
     command = [sys.executable, "-c", DELIVERER, proxy.host, stack.name, stack.vault_id, "api", "x"]
-    running = [subprocess.Popen(command, cwd=ROOT) for _ in range(5)]
-    assert [process.wait(120) for process in running] == [0] * 5
+    with ExitStack() as all_of_them:
+        running = [all_of_them.enter_context(started(command, cwd=ROOT)) for _ in range(5)]
+        assert [process.wait(120) for process in running] == [0] * 5
     assert proxy.requests.count("POST /containers/create") == 1
     assert len([line for line in proxy.requests if line.startswith("PUT ")]) == 1
     assert stack.read("api", "key") == [b"x"]

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from tests.support.canary import Canary, assert_absent
+from tests.support.process import started
 from tests.support.processes import descendants, in_directory
 from tests.support.stacks import FILES, SLEEP, containers, services, store, variable
 from tests.support.wait import wait_until
@@ -18,7 +19,7 @@ MOMENTS = 7
 
 
 def start(project):
-    return subprocess.Popen(
+    return started(
         ["docker", "dso", "up", "-d"],
         cwd=project.directory,
         env=project.home.environment(),
@@ -29,12 +30,12 @@ def start(project):
     )
 
 
-def kill(started, victim):
+def kill(up, victim):
     """SIGKILL for the processes that make up the victim, as far as they run yet or still."""
-    plugins = [process.pid for process in descendants(started.pid) if process.name == "docker-dso"]
-    pids = {"docker": [started.pid], "dso": plugins[-1:], "boot loader": plugins[:1]}
+    plugins = [process.pid for process in descendants(up.pid) if process.name == "docker-dso"]
+    pids = {"docker": [up.pid], "dso": plugins[-1:], "boot loader": plugins[:1]}
     if victim == "session":
-        os.killpg(started.pid, signal.SIGKILL)
+        os.killpg(up.pid, signal.SIGKILL)
     for pid in pids.get(victim, []):
         os.kill(pid, signal.SIGKILL)
 
@@ -59,17 +60,18 @@ def test_up_that_is_killed_leaves_no_plaintext_and_the_next_one_works(victim, ho
     body = SLEEP + variable("KEY_FILE", "dsofile://v/key")
     project.compose_yaml(services(api=body, web=body))
     began = time.monotonic()
-    start(project).wait(60)
+    with start(project) as up:
+        up.wait(60)
     whole = time.monotonic() - began
     for moment in range(MOMENTS):
         if moment % 2:
             project.dso("down")  # from nothing; otherwise from what runs, with another value
         canaries.append(Canary.new())
         store(home, key=canaries[-1].value)
-        started = start(project)
-        time.sleep(whole * (moment + 0.5) / MOMENTS)
-        kill(started, victim)
-        started.wait(60)
+        with start(project) as up:
+            time.sleep(whole * (moment + 0.5) / MOMENTS)
+            kill(up, victim)
+            up.wait(60)
         wait_until(lambda: not in_directory(project.directory), "what was started has ended")
         up_again(project)
         assert len(project.keepers()) == 1

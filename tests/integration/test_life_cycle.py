@@ -6,10 +6,11 @@ import json
 import os
 import signal
 import subprocess
+from contextlib import ExitStack
 
 import pytest
 
-from tests.support.process import PYTHON
+from tests.support.process import PYTHON, started
 from tests.support.processes import in_directory
 from tests.support.stacks import BUSYBOX, FILES, SLEEP, containers, services, store, variable
 from tests.support.wait import wait_until
@@ -261,11 +262,11 @@ def test_simultaneous_ups_of_one_project_do_not_disturb_each_other(stack, home, 
         store(home, key=value)
         environment = home.environment()
         command = ["docker", "dso", "up", "-d", "--no-recreate"]
-        racing = [
-            subprocess.Popen(command, cwd=stack.directory, env=environment, stderr=subprocess.PIPE) for _ in range(3)
-        ]
-        said = [each.communicate(timeout=120)[1].decode() for each in racing]
-        assert [each.returncode for each in racing] == [0, 0, 0], said
+        options = {"cwd": stack.directory, "env": environment, "stderr": subprocess.PIPE}
+        with ExitStack() as all_of_them:
+            racing = [all_of_them.enter_context(started(command, **options)) for _ in range(3)]
+            said = [each.communicate(timeout=120)[1].decode() for each in racing]
+            assert [each.returncode for each in racing] == [0, 0, 0], said
         assert containers(stack) == before
         assert len(stack.keepers()) == 1
         engine.docker("restart", before["api"])

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.canary import Canary, assert_absent
+from tests.support.process import started
 from tests.support.processes import descendants, in_directory
 from tests.support.stacks import BUSYBOX, SLEEP, services, store, variable
 from tests.support.wait import wait_until
@@ -164,7 +165,7 @@ def test_crash_leaves_no_core_file_and_no_plaintext(victim, number, stack, canar
     """DSO and Compose have the values in their memory, and whoever starts them allows core files of any size."""
     body = f"{BUSYBOX}\n    command: sh -c 'echo ready; sleep 100000'"
     stack.compose_yaml(services(file=body + variable("KEY_FILE", "dsofile://v/file")))
-    started = subprocess.Popen(
+    with started(
         [*ALLOWING_CORE_FILES, stack.home.plugin, "up"],
         cwd=stack.directory,
         env=stack.home.environment({"TMPDIR": str(tmp_path), "GOTRACEBACK": "crash"}),
@@ -172,17 +173,17 @@ def test_crash_leaves_no_core_file_and_no_plaintext(victim, number, stack, canar
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
-    )
-    wait_until(lambda: b"ready" in (started.stdout.readline() if started.stdout else b""), "the container runs")
-    below = {process.name: process for process in descendants(started.pid)}
-    assert set(below) >= {"docker-dso", "docker", "docker-compose"}
-    assert {core_limit(process.pid) for process in below.values()} == {"1"}
-    assert core_limit(started.pid) == "1"  # the boot loader, which repeats the signal to itself
-    os.kill(below[victim].pid, number)
-    if victim == "docker-dso":
-        started.wait(60)
-        os.kill(below["docker-compose"].pid, signal.SIGTERM)  # it goes on without us
-    out, err = started.communicate(timeout=60)
+    ) as up:
+        wait_until(lambda: b"ready" in (up.stdout.readline() if up.stdout else b""), "the container runs")
+        below = {process.name: process for process in descendants(up.pid)}
+        assert set(below) >= {"docker-dso", "docker", "docker-compose"}
+        assert {core_limit(process.pid) for process in below.values()} == {"1"}
+        assert core_limit(up.pid) == "1"  # the boot loader, which repeats the signal to itself
+        os.kill(below[victim].pid, number)
+        if victim == "docker-dso":
+            up.wait(60)
+            os.kill(below["docker-compose"].pid, signal.SIGTERM)  # it goes on without us
+        out, err = up.communicate(timeout=60)
     wait_until(lambda: not in_directory(stack.directory), "nothing of it runs any more")
     assert_absent(*canaries.values(), engine=engine, project=stack, outputs={"up": out + err}, places=[str(tmp_path)])
     assert [name for name in os.listdir(stack.directory) if name.startswith("core")] == []

@@ -16,6 +16,7 @@ import pytest
 
 from tests.support.canary import Canary, processes_with
 from tests.support.home import DsoHome
+from tests.support.process import started
 from tests.support.project import Project
 from tests.support.rawdisk import Disk
 from tests.support.wait import wait_until
@@ -128,7 +129,7 @@ def test_kill_9_at_any_moment_of_up_leaves_no_plaintext_on_the_raw_disk(
 
 def kill_up(project: Project, moment: float, *, whole_session: bool) -> bool:
     """Start `up` and kill it after so many seconds; whether it was still running."""
-    with subprocess.Popen(
+    with started(
         [project.home.plugin, "up", "-d"],
         cwd=project.directory,
         env=project.home.environment(),
@@ -139,6 +140,7 @@ def kill_up(project: Project, moment: float, *, whole_session: bool) -> bool:
     ) as up:
         time.sleep(moment)
         (os.killpg if whole_session else os.kill)(up.pid, signal.SIGKILL)
+        up.wait(60)
     wait_until(lambda: not session_runs(up.pid), "what the killed `up` had started ends")
     return up.returncode == -signal.SIGKILL
 

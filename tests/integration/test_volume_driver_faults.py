@@ -13,7 +13,7 @@ from dso.agent import mountinfo
 from dso.agent.mounts import Mounts
 from dso.protocol.agent import VolumeFile
 from dso.protocol.volume import VOLUME_BYTES
-from tests.support.process import PYTHON
+from tests.support.process import PYTHON, started
 from tests.support.process import run as start
 from tests.support.volume_driver import Driver
 
@@ -179,13 +179,10 @@ def test_options_the_kernel_does_not_know_are_left_out_for_good(mounts: Mounts) 
 def test_everything_at_a_path_is_unmounted_even_while_somebody_looks_into_it(mounts: Mounts) -> None:
     path = make(mounts)
     make(mounts)
-    with subprocess.Popen(["sleep", "1000"], cwd=path) as process:
-        try:
-            mounts.unmount(path)
-            assert mounts.find(path) is None
-            os.rmdir(path)
-        finally:
-            process.kill()
+    with started(["sleep", "1000"], cwd=path):
+        mounts.unmount(path)
+        assert mounts.find(path) is None
+        os.rmdir(path)
 
 
 def test_volumes_are_those_directly_below(mounts: Mounts) -> None:
@@ -207,25 +204,19 @@ def test_only_a_mount_of_its_own_counts_as_use(is_used: bool, mounts: Mounts, tm
     target.mkdir()
     script = f"mount --bind {path} {target}" if is_used else "true"
     command = ["unshare", "-m", "sh", "-c", f"{script} && echo ready && exec sleep 1000"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        try:
-            assert process.stdout.readline() == b"ready\n"
-            assert mounts.usage(mounts.volumes()).names == ({"v"} if is_used else frozenset())
-        finally:
-            process.kill()
+    with started(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"ready\n"
+        assert mounts.usage(mounts.volumes()).names == ({"v"} if is_used else frozenset())
     assert mounts.usage(mounts.volumes()).names == frozenset()
 
 
 def test_process_that_sees_the_mount_is_told_from_one_that_does_not(mounts: Mounts, tmp_path: Path) -> None:
-    with subprocess.Popen(["unshare", "-m", "sh", "-c", "echo ready; sleep 1000"], stdout=subprocess.PIPE) as process:
-        try:
-            assert process.stdout.readline() == b"ready\n"
-            path = make(mounts)
-            assert mounts.is_seen_by(os.getpid(), path)
-            assert not mounts.is_seen_by(process.pid, path)
-            assert mounts.is_seen_by(1 << 22, path), "nobody can tell"
-        finally:
-            process.kill()
+    with started(["unshare", "-m", "sh", "-c", "echo ready; exec sleep 1000"], stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"ready\n"
+        path = make(mounts)
+        assert mounts.is_seen_by(os.getpid(), path)
+        assert not mounts.is_seen_by(process.pid, path)
+        assert mounts.is_seen_by(1 << 22, path), "nobody can tell"
 
 
 _APART = """

@@ -14,6 +14,7 @@ import pytest
 from dso.protocol.agent import VolumeFile
 from tests.support.private_engine import PrivateEngine
 from tests.support.process import run as run_program
+from tests.support.process import started
 from tests.support.volume_driver import QUICK, Driver
 from tests.support.wait import wait_until
 
@@ -113,7 +114,7 @@ def test_agent_killed_while_it_fills_a_volume_leaves_nothing_half_done(
     words = ["docker", "-H", private.host, "run", "--rm", "--network", "none", "-v", f"{volume}:/s:ro", images.busybox]
     words += ["sh", "-c", "cat /s/* | wc -c; ls -A /s | wc -l"]
     for moment in range(10):
-        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as starting:
+        with started(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as starting:
             threading.Event().wait(0.05 + 0.03 * moment)
             driver.restart(signal.SIGKILL)
             out, error = starting.communicate(timeout=120)
@@ -128,7 +129,7 @@ def test_start_that_waits_is_told_that_the_agent_ends(private: PrivateEngine, im
     driver.fail("shop/key", "unavailable")
     volume = driver.create(KEY)
     words = ["docker", "-H", private.host, "run", "--rm", "--network", "none", "-v", f"{volume}:/s:ro", images.busybox]
-    with subprocess.Popen([*words, "true"], stderr=subprocess.PIPE) as starting:
+    with started([*words, "true"], stderr=subprocess.PIPE) as starting:
         wait_until(lambda: driver.events("volume.waiting"), "it waits")
         driver.restart()
         error = starting.communicate(timeout=120)[1]

@@ -13,6 +13,7 @@ import tempfile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dso.system.http import Reader, send_request
+from tests.support import evidence
 from tests.support.binaries import binary
 from tests.support.process import PYTHON, ROOT, environment
 from tests.support.processes import descendants
@@ -86,6 +87,7 @@ class Agent:
         self.state_dir, self.runtime_dir, self.plugin_dir = self.path("state"), self.path("run"), self.path("plugins")
         self.secrets_file, self.calls_file = self.path("secrets.json"), self.path("calls")
         self.process: subprocess.Popen[bytes] | None = None
+        evidence.of(self)
         os.mkdir(self.plugin_dir, 0o755)
         self.install_plugin("fake")
         self.write_secrets({})
@@ -168,7 +170,7 @@ class Agent:
                 **popen,
             )
         if wait:
-            wait_until(self._answers, f"an answer of the agent\n{self.log}", timeout=60)
+            wait_until(self._answers, "an answer of the agent", timeout=60)
         return self
 
     def _answers(self) -> bool:
@@ -198,6 +200,10 @@ class Agent:
         """What it wrote so far."""
         with open(self.log_file, encoding="utf-8", errors="replace") as file:
             return file.read()
+
+    def evidence(self) -> dict[str, str]:
+        """For messages."""
+        return {f"log of the agent in {self.directory}": self.log}
 
     @property
     def calls(self) -> list[str]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tempfile
 import urllib.request
 from typing import TYPE_CHECKING, Any, Self
 
 from botocore.config import Config
 from botocore.session import Session
 
-from tests.support.process import PYTHON, ROOT, environment
+from tests.support.process import PYTHON, ROOT, environment, reap
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,11 +32,16 @@ class Moto:
         script = os.path.join(ROOT, "tests", "servers", "moto_aws.py")
         # -P: moto's own imports must not find tests/servers first
         argv = [PYTHON, "-P", "-W", "ignore", script, *certificate]
-        self._process = subprocess.Popen(
-            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment()
-        )
-        assert self._process.stdout is not None
-        self.port = int(self._process.stdout.readline())
+        with tempfile.TemporaryFile() as errors:
+            self._process = subprocess.Popen(
+                argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=environment()
+            )
+            assert self._process.stdout is not None
+            port = self._process.stdout.readline()
+            if not port:
+                reap(self._process)
+                raise AssertionError(f"moto did not start: {os.pread(errors.fileno(), 10_000, 0).decode()}")
+        self.port = int(port)
         self.endpoint = f"{'https' if certificate else 'http'}://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
@@ -43,10 +49,11 @@ class Moto:
 
     def __exit__(self, *_exception: object) -> None:
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         self._process.stdin.close()
-        self._process.wait(30)
-        self._process.stdout.close()
+        try:
+            self._process.wait(30)
+        finally:
+            reap(self._process)
 
     def client(self, service: str = "secretsmanager", keys: tuple[str, str] = ADMIN) -> Any:
         """A client of botocore for the test's own use."""

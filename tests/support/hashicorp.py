@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tempfile
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import pytest
 
-from tests.support.process import ROOT, environment
+from tests.support.process import ROOT, environment, reap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -65,12 +66,15 @@ class HashicorpServer:
     def __init__(self, *, tls: str = "", standby: bool = False) -> None:
         """`tls`: a directory of `tests.support.certificates`."""
         argv = [server_program(), *(["-tls", tls] if tls else []), *(["-standby"] if standby else [])]
-        self._process = subprocess.Popen(
-            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment()
-        )
-        assert self._process.stdout is not None
-        ready = json.loads(self._process.stdout.readline() or "{}")
-        assert ready, f"{argv[0]} did not start"
+        with tempfile.TemporaryFile() as errors:
+            self._process = subprocess.Popen(
+                argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=environment()
+            )
+            assert self._process.stdout is not None
+            ready = json.loads(self._process.stdout.readline() or "{}")
+            if not ready:
+                reap(self._process)
+                raise AssertionError(f"{argv[0]} did not start: {os.pread(errors.fileno(), 10_000, 0).decode()}")
         self.http: str = ready["http"]
         self.https: str = ready.get("https", "")
         self.standby: str = ready.get("standby", "")
@@ -82,10 +86,11 @@ class HashicorpServer:
 
     def __exit__(self, *_exception: object) -> None:
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         self._process.stdin.close()
-        self._process.wait(30)
-        self._process.stdout.close()
+        try:
+            self._process.wait(30)
+        finally:
+            reap(self._process)
 
     def raw(self, method: str, path: str, body: Any = None, *, token: str | None = None) -> bytes:
         """A call of the API; the body may be JSON already. ApiError."""

@@ -17,7 +17,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Self
 
-from tests.support.process import environment
+from tests.support.process import environment, reap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,14 +54,20 @@ class OwnNetwork:
             argv = ["unshare", *self._user, "--net", *holder]
             self._holder = subprocess.Popen(argv, pass_fds=[there.fileno()], env=environment())
         self._channel = here
-        assert self._channel.recv(1) == b"+", "there can be no network of one's own on this machine"
+        if self._channel.recv(1) != b"+":
+            self._channel.close()
+            reap(self._holder)
+            raise AssertionError("there can be no network of one's own on this machine")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exception: object) -> None:
         self._channel.close()
-        self._holder.wait(30)
+        try:
+            self._holder.wait(30)
+        finally:
+            reap(self._holder)
 
     def listen(self, address: str, port: int = 0) -> socket.socket:
         """A socket that listens inside; whoever gets it closes it."""

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from dso.protocol.provider import Initialized, ProviderError, SecretData, decode, encode
+from tests.support import evidence
 from tests.support.binaries import binary
 from tests.support.process import PYTHON, ROOT, environment
 
@@ -65,21 +66,21 @@ class Plugin:
         self._arrived = threading.Condition()
         self._ended = False
         self._last_id = 0
+        evidence.of(self)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_exception: object) -> None:
-        if self.process.poll() is None:
-            self.close_input()
-            try:
-                self.process.wait(10)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        evidence.last_words(self, error)
         self.close_input()
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(10)
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
         self._reader.join(10)
         self._stdout.close()
         self._stderr.close()
@@ -151,6 +152,11 @@ class Plugin:
             SecretData.from_result(one["secret"]) if "secret" in one else ProviderError.from_rpc(one["error"])
             for one in found
         ]
+
+    def evidence(self) -> dict[str, str]:
+        """For messages."""
+        said = b"" if self._stderr.closed else self.stderr
+        return {f"what the plugin {self.process.pid} logged": said.decode("utf-8", "replace")}
 
     @property
     def stderr(self) -> bytes:

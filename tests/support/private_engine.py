@@ -18,7 +18,8 @@ import subprocess
 import tempfile
 from typing import TYPE_CHECKING
 
-from tests.support.process import Result, environment, run
+from tests.support import evidence
+from tests.support.process import Result, environment, reap, run
 from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class PrivateEngine:
         self._own_plugins = own_plugins
         self._space: subprocess.Popen[bytes] | None = None  # keeps the mount name space while the Engine is away
         self._process: subprocess.Popen[bytes] | None = None
+        evidence.of(self)
 
     def start(self) -> None:
         """Start the Engine and wait until it answers."""
@@ -125,6 +127,11 @@ class PrivateEngine:
         self.stop()
         self.start()
 
+    def evidence(self) -> dict[str, str]:
+        """For messages."""
+        with open(self._log, encoding="utf-8", errors="replace") as log:
+            return {f"log of the private Engine in {self._directory}": log.read()}
+
     def docker(self, *args: str, check: bool = True, input: bytes | None = None) -> Result:  # noqa: A002
         """`docker ARGS` against this Engine."""
         return run(["docker", "-H", self.host, *args], env=environment(), check=check, input=input)
@@ -141,16 +148,29 @@ class PrivateEngine:
         return self.docker("version", check=False).returncode == 0
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException as error:
+            evidence.last_words(self, error)
+            self._end()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for container in self.docker("ps", "-aq").out.split():
+        evidence.last_words(self, error)
+        for container in self.docker("ps", "-aq", check=False).out.split():
             self.docker("rm", "-f", container, check=False)
-        self.stop()
-        self._end_space()
+        self._end()
+
+    def _end(self) -> None:
+        try:
+            self.stop()
+        finally:
+            if self._process is not None:
+                reap(self._process)
+            self._end_space()
         if self._temporary:
             run(["umount", "--recursive", self.root], check=False)  # what was killed, or keeps containers, leaves it
             shutil.rmtree(self._directory)

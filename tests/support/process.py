@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
-from typing import TYPE_CHECKING, NamedTuple
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PYTHON = os.path.join(ROOT, ".venv", "bin", "python")
@@ -66,3 +68,30 @@ def run(  # what subprocess.run takes
     if check and result.returncode:
         raise ChildFailedError(result)
     return result
+
+
+@contextmanager
+def started(args: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[Any]]:
+    """Start a command, with options of `subprocess.Popen`; what still runs of it at the end of the `with` is killed.
+
+    `with subprocess.Popen(...)` waits there instead, for ever after a failed assertion; without any `with`, the child
+    that such a test leaves behind warns of itself in another test.
+    """
+    child = subprocess.Popen(list(args), **options)
+    try:
+        yield child
+    finally:
+        reap(child)
+
+
+def reap(child: subprocess.Popen[Any]) -> None:
+    """Kill what still runs of a child, with its process group if it has one of its own; close its pipes."""
+    if child.poll() is None:
+        with suppress(ProcessLookupError):
+            leads = os.getpgid(child.pid) == child.pid
+            (os.killpg if leads else os.kill)(child.pid, signal.SIGKILL)
+        child.wait()
+    for stream in (child.stdin, child.stdout, child.stderr):
+        if stream is not None:
+            with suppress(OSError):  # what it was to read has nowhere to go
+                stream.close()

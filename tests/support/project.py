@@ -6,6 +6,8 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
+from tests.support import evidence
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -29,6 +31,7 @@ class Project:
         self.home = home
         self.engine = engine
         os.makedirs(directory)
+        evidence.of(self)
 
     def path(self, *parts: str) -> str:
         return os.path.join(self.directory, *parts)
@@ -100,6 +103,14 @@ class Project:
     def logs(self, service: str) -> Result:
         """What a service's only container printed."""
         return self.engine.docker("logs", self.container(service))
+
+    def evidence(self) -> dict[str, str]:
+        """For messages: its containers and what they printed."""
+        if not os.path.exists(self.directory):
+            return {}
+        flags = ["--all", "--filter", f"label=com.docker.compose.project={self.name}"]
+        listed = self.engine.docker("ps", "--format", "{{.Names}}: {{.Status}} {{.Command}}", *flags, check=False)
+        return {f"containers of {self.name}": listed.out + self.engine.logs(self.name).decode("utf-8", "replace")}
 
     def leftovers(self) -> list[str]:
         """Containers (keepers too), volumes and networks that are still there."""

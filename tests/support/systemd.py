@@ -17,6 +17,7 @@ import os
 import secrets
 from typing import TYPE_CHECKING
 
+from tests.support import evidence
 from tests.support.process import ROOT, Result, environment, run
 from tests.support.wait import wait_until
 
@@ -49,6 +50,7 @@ class Machine:
     def __init__(self, options: Sequence[str] = ()) -> None:
         self.name = f"dso-test-machine-{secrets.token_hex(4)}"
         self._options = list(options)
+        evidence.of(self)
 
     def boot(self) -> None:
         """Make the machine and start it."""
@@ -122,6 +124,12 @@ class Machine:
         chosen = [word for unit in units for word in ("-u", unit)] or ["-o", "export", "-a"]
         return self.run("journalctl", "--no-pager", *chosen).out
 
+    def evidence(self) -> dict[str, str]:
+        """For messages."""
+        asked = self.run("journalctl", "--no-pager", "-n", "80", check=False, timeout=30)
+        failed = self.run("systemctl", "--failed", "--no-pager", "--no-legend", check=False, timeout=30)
+        return {f"journal of {self.name}": asked.out + failed.out + failed.err}
+
     def unit(self, name: str, what: str) -> str:
         """A property of a unit: `unit("docker.service", "ActiveState")`."""
         return self.run("systemctl", "show", "--value", "-p", what, name).out.strip()
@@ -165,7 +173,8 @@ class Machine:
     def __enter__(self) -> Self:
         try:
             self.boot()
-        except BaseException:
+        except BaseException as error:
+            evidence.last_words(self, error)
             self._remove()
             raise
         return self
@@ -173,6 +182,7 @@ class Machine:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        evidence.last_words(self, error)
         self._remove()
 
     def _remove(self) -> None:

@@ -30,7 +30,8 @@ from dso.agent.volumesocket import open_driver
 from dso.compose.template import parse_template
 from dso.protocol.agent import Fault, VolumeFile, VolumeSpec
 from dso.secret import SecretValue
-from tests.support.process import PYTHON, ROOT, environment
+from tests.support import evidence
+from tests.support.process import PYTHON, ROOT, environment, reap
 from tests.support.process import run as start_program
 from tests.support.wait import wait_until
 
@@ -88,6 +89,7 @@ class Driver:
         self._process: subprocess.Popen[bytes] | None = None
         self._volumes: list[str] = []
         self._write_values()
+        evidence.of(self)
 
     def set(self, path: str, value: bytes) -> None:
         """Give the provider a secret; others stay."""
@@ -122,6 +124,7 @@ class Driver:
             "descriptor": None if self._listening is None else self._listening.fileno(),
         }
         passed = () if self._listening is None else (self._listening.fileno(),)
+        before = len(self.events("started")) if os.path.exists(self.log) else 0
         with open(self.log, "ab") as log:
             self._process = subprocess.Popen(
                 [*command, json.dumps(settings)],
@@ -133,8 +136,7 @@ class Driver:
                 pass_fds=passed,
             )
         if wait:
-            started = len(self.events("started"))
-            wait_until(lambda: len(self.events("started")) > started or not self._runs(), "the driver starts")
+            wait_until(lambda: len(self.events("started")) > before or not self._runs(), "the driver starts")
             assert self._runs(), self.told()
 
     def listen(self) -> None:
@@ -148,9 +150,11 @@ class Driver:
         if self._process is None:
             return 0
         self._process.send_signal(number)
-        code = self._process.wait(30)
-        self._process = None
-        return code
+        try:
+            return self._process.wait(30)
+        finally:
+            reap(self._process)
+            self._process = None
 
     def restart(self, number: int = signal.SIGTERM) -> None:
         """Stop and start."""
@@ -177,6 +181,10 @@ class Driver:
         """All that the process printed."""
         with open(self.log) as file:
             return file.read()
+
+    def evidence(self) -> dict[str, str]:
+        """For messages."""
+        return {f"what the driver in {self._directory} printed": self.told()}
 
     def create(self, *files: VolumeFile) -> str:
         """`docker volume create` with the definition as option; the volume's name."""
@@ -208,6 +216,7 @@ class Driver:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        evidence.last_words(self, error)
         if not self._runs():
             self.start()
         for name in self._volumes:

@@ -23,7 +23,7 @@ from dso.protocol.codes import (
 from dso.protocol.provider import ProviderError, SecretData
 from tests.support.loop import in_loop, until
 from tests.support.plugin_dir import PluginDir, running
-from tests.support.process import ROOT
+from tests.support.process import ROOT, started
 from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ async def test_plugin_starts_clean(plugins: PluginDir, monkeypatch: pytest.Monke
 def test_no_plugin_outlives_an_agent_that_is_killed(tmp_path: Path) -> None:
     """One waits for input, one hangs and never looks at its input again."""
     command = [sys.executable, "-m", "tests.support.plugin_host", str(tmp_path / "plugins"), "good", "hangs"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as host:
+    with started(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as host:
         assert host.stdout is not None
         pids = host.stdout.readline().split()
         host.kill()

@@ -6,15 +6,18 @@ import os
 import stat
 import subprocess
 import sys
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 from dso.delivery import locks
 from dso.errors import FileAccessError
-from tests.support.process import ROOT
+from tests.support.process import ROOT, started
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 ENGINE = "unix:///var/run/docker.sock"
@@ -60,18 +63,19 @@ sys.stdin.read()
 """
 
 
-def hold(function: str) -> subprocess.Popen[str]:
-    """A process that holds a lock until its input ends."""
-    child = subprocess.Popen(
-        [sys.executable, "-c", HOLDER.format(function)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-    )
-    assert child.stdout is not None
-    assert child.stdout.readline() == "held\n"
-    return child
+@contextmanager
+def hold(function: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that holds a lock until its input, or the `with`, ends."""
+    with holder(function) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "held\n"
+        yield child
+
+
+def holder(function: str) -> AbstractContextManager[subprocess.Popen[str]]:
+    """The same, which may have to wait for the lock."""
+    command = [sys.executable, "-c", HOLDER.format(function)]
+    return started(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
 
 
 def test_killed_process_gives_its_locks_back() -> None:
@@ -85,25 +89,19 @@ def test_killed_process_gives_its_locks_back() -> None:
 
 
 def test_child_that_inherited_the_lock_keeps_it() -> None:
-    with locks.use(ENGINE, "shop") as lock:
-        os.set_inheritable(lock.descriptor, True)
-        child = subprocess.Popen(["cat"], stdin=subprocess.PIPE, close_fds=False)
-    assert locks.take_over(ENGINE, "shop") is None
-    child.communicate()
+    with ExitStack() as stack:
+        with locks.use(ENGINE, "shop") as lock:
+            os.set_inheritable(lock.descriptor, True)
+            child = stack.enter_context(started(["cat"], stdin=subprocess.PIPE, close_fds=False))
+        assert locks.take_over(ENGINE, "shop") is None
+        child.communicate()
     taken = locks.take_over(ENGINE, "shop")
     assert taken is not None
     taken.release()
 
 
 def test_delivery_waits_for_the_one_under_way() -> None:
-    with hold("deliver") as first:
-        second = subprocess.Popen(
-            [sys.executable, "-c", HOLDER.format("deliver")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-        )
+    with hold("deliver") as first, holder("deliver") as second:
         with pytest.raises(subprocess.TimeoutExpired):
             second.wait(0.5)
         first.communicate()

@@ -10,6 +10,7 @@ import pytest
 
 from dso.errors import FileAccessError
 from dso.system.files import FileLock, locked, read_file, remove_stale_temporaries, write_all, write_atomic, write_new
+from tests.support.process import started
 
 
 def _temporaries(directory):
@@ -207,9 +208,7 @@ def test_waiting_ends_when_the_holder_does(tmp_path):
         f"with locked({path!r}): print('held', flush=True); sys.stdin.read()"
     )
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-    with subprocess.Popen(
-        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=root
-    ) as holder:
+    with started([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=root) as holder:
         assert holder.stdout.readline() == b"held\n"
         with pytest.raises(TimeoutError):
             FileLock(path, 0.05).__enter__()

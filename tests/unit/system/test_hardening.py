@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.support.process import ROOT
+from tests.support.process import ROOT, started
 
 KIB = 1024
 
@@ -111,7 +111,7 @@ def test_processes_of_the_same_user_cannot_look_in():
         return subprocess.check_output([sys.executable, "-c", f"import sys{_LOOK}", str(hidden.pid)], text=True).split()
 
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {ROOT!r})\n{_HIDE}"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as hidden:
+    with started(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as hidden:
         assert hidden.stdout.readline() == "\n"
         assert seen() == ["environ", "maps", "mem"]
         print(file=hidden.stdin, flush=True)

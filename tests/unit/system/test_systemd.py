@@ -15,7 +15,7 @@ import pytest
 from dso.errors import ConfigError
 from dso.system import systemd
 from dso.system.systemd import listen_sockets, logs_to_journal, notify, notify_reloading, watchdog_interval
-from tests.support.process import ROOT
+from tests.support.process import ROOT, started
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -168,10 +168,9 @@ print(systemd.notify("READY=1"))
 def test_it_speaks_for_its_boot_loader_where_it_may(receiver, prefix, speaks_for_it):
     """systemd takes a message for that of the process the kernel says it came from (`NotifyAccess=main`)."""
     receiver.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-    with subprocess.Popen(["sleep", "60"]) as main:
+    with started(["sleep", "60"]) as main:
         code = _SPEAKER.format(root=ROOT, main=main.pid)
         said = subprocess.run([*prefix, sys.executable, "-c", code], capture_output=True, check=True, text=True)
-        main.kill()
     assert said.stdout == "True\n"
     message, (credentials,), _, _ = receiver.recvmsg(4096, 1024)
     assert message == b"READY=1"
