@@ -33,6 +33,7 @@ UNWANTED = {
     *["asyncio", "ctypes", "dataclasses", "email", "http", "inspect", "logging", "multiprocessing", "pathlib"],
     *["sqlite3", "ssl", "subprocess", "tempfile", "tkinter", "unittest", "urllib", "xml", "_hashlib", "_ssl"],
     *["PyInstaller", "altgraph", "hypothesis", "mypy", "packaging", "pip", "pkg_resources", "pytest", "setuptools"],
+    *["matplotlib", "mpl_toolkits", "pylab", "numpy", "PIL", "fontTools", "contourpy", "kiwisolver", "pyparsing"],
 }
 LINKED_INTO_PYTHON = {"libexpat.so.1"}  # where libpython is linked with it, as Debian's is
 

@@ -38,6 +38,7 @@ UNWANTED = {
     *["moto", "flask", "werkzeug", "jinja2", "responses", "docker"],
     *["PyInstaller", "altgraph", "pytest", "_pytest", "hypothesis", "mypy", "ruff", "pexpect", "pip", "setuptools"],
     *["pkg_resources", "unittest", "doctest", "pdb", "pydoc", "tkinter", "sqlite3", "distutils"],
+    *["matplotlib", "mpl_toolkits", "pylab", "numpy", "PIL", "fontTools", "contourpy", "kiwisolver", "pyparsing"],
     "tests",
 }
 PROVIDERS = {"boto", "boto3", "botocore", "s3transfer", "urllib3", "jmespath", "dateutil"}
