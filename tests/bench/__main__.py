@@ -1,4 +1,4 @@
-"""`make bench`: measure DSO beside its yardsticks and write docs/benchmarks.md."""
+"""`make bench`: measure DSO beside its yardsticks and write docs/benchmarks.md, its data and README's figures."""
 
 from __future__ import annotations
 

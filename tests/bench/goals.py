@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 class Ratio(NamedTuple):
     """A command and its yardstick, both by key; `goal` is what their quotient may be at most, if there is one.
 
-    With `below` it has to be less than that.
+    With `below` it has to be less than that. `what` may say all there is to say about the two: not `named`, only their
+    times are shown.
     """
 
     what: str
@@ -21,6 +22,7 @@ class Ratio(NamedTuple):
     yardstick: str
     goal: float | None = None
     below: bool = False
+    named: bool = True
 
 
 class Outcome(NamedTuple):
@@ -44,8 +46,8 @@ def _ratio(series: Mapping[str, Series], ratio: Ratio) -> Outcome:
     found = estimate(lambda ours, theirs: ours / theirs, measured, yardstick)
     return Outcome(
         ratio.what,
-        timed(measured),
-        timed(yardstick),
+        timed(measured) if ratio.named else f"{measured.typical:.1f} ms",
+        timed(yardstick) if ratio.named else f"{yardstick.typical:.1f} ms",
         f"{found.value:.2f} x ({found.low:.2f} to {found.high:.2f})",
         "" if ratio.goal is None else f"{'below' if ratio.below else 'at most'} {ratio.goal:g} x",
         None if ratio.goal is None else found.value < ratio.goal or (found.value == ratio.goal and not ratio.below),

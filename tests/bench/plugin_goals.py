@@ -22,10 +22,10 @@ PLUGIN_SIZE_LIMIT_MB = 40
 REQUESTS_LIMIT = {"azure": 2, "huawei": 1}
 
 GOALS = (
-    Ratio("50 new references into HashiCorp Vault, 50 ms away, beside one", "vault-50", "vault-1", 5),
-    Ratio("50 new references into AWS, 50 ms away, beside one", "aws-50", "aws-1", 5),
-    Ratio("50 new references into Azure Key Vault, 50 ms away, beside one", "azure-50", "azure-1", 5),
-    Ratio("50 new references into Huawei Cloud CSMS, 50 ms away, beside one", "huawei-50", "huawei-1", 5),
+    Ratio("50 new references into HashiCorp Vault, 50 ms away, beside one", "vault-50", "vault-1", 5, named=False),
+    Ratio("50 new references into AWS, 50 ms away, beside one", "aws-50", "aws-1", 5, named=False),
+    Ratio("50 new references into Azure Key Vault, 50 ms away, beside one", "azure-50", "azure-1", 5, named=False),
+    Ratio("50 new references into Huawei Cloud CSMS, 50 ms away, beside one", "huawei-50", "huawei-1", 5, named=False),
 )
 
 

@@ -40,11 +40,13 @@ _REPEAT = """\
 $ make bench
 ```
 
-installs what is missing as `make test` does, and writes this page anew. It takes some minutes, and some more when
-PyInstaller's default builds, which are kept in .build/untrimmed, have to be made first. Leave the machine alone
-meanwhile: commands that are compared take turns in a random order, so that a disturbance meets all of them, but on a
-busy machine short commands lose more than long ones. `make bench OPTIONS="--rounds 5 --no-default-build"` is a quick
-look that writes to .build/bench only, `OPTIONS="--only plugins"` one at the providers alone.
+installs what is missing as `make test` does, and the programs it measures DSO beside into ~/.cache/dso-bench. It writes
+this page anew, docs/benchmarks.json, which is the same for programs, the plots in docs/benchmarks and README's figures.
+It takes about half an hour, and some minutes more the first time, when PyInstaller's default builds (.build/untrimmed)
+and the other programs have to be made. Leave the machine alone meanwhile: commands that are compared take turns in a
+random order, so that a disturbance meets all of them, but on a busy machine short commands lose more than long ones.
+`make bench OPTIONS="--rounds 5 --no-default-build"` is a quick look that writes to .build/bench only,
+`OPTIONS="--only plugins"` one at the providers alone.
 """
 
 
@@ -63,8 +65,8 @@ def page(run: Run, parts: Mapping[str, Part]) -> str:
     pieces = [
         _HEAD.format(date=run.date, rounds=rounds),
         "## Goals\n",
-        table(("", "DSO", "Yardstick", "DSO / yardstick", "Goal", "Met?"), _goal_rows(parts)),
         _verdict([each for part in parts.values() for each in part.goals]),
+        table(("", "DSO", "Yardstick", "DSO / yardstick", "Goal", "Met?"), _goal_rows(parts)),
         _MEANING,
     ]
     if others:
