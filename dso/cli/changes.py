@@ -35,19 +35,19 @@ def compare_with_running(engine: Engine, stack: Stack) -> list[Change]:
 
 def compare(stack: Stack, running: Sequence[Mapping[str, str]]) -> list[Change]:
     """What differs between a resolved stack and the labels of its containers."""
-    import json
-
     from dso import paths
+    from dso.system.json_fast import loads
 
     wanted = {service.secrets.service: service.labels for service in stack.services}
     changes: list[Change] = []
     for service in stack.model.services:
         labels = [found for found in running if found.get("com.docker.compose.service") == service]
-        goal = json.loads(wanted[service][paths.LABEL_MANIFEST]) if service in wanted else {}
+        goal: Any = loads(wanted[service][paths.LABEL_MANIFEST]) if service in wanted else {}
         if not labels and goal:
             changes.append(Change(service, "create", *(sorted(goal[part]) for part in PARTS)))
         for found in labels:
-            change = _difference(service, json.loads(found.get(paths.LABEL_MANIFEST, "{}")), goal)
+            was: Any = loads(found.get(paths.LABEL_MANIFEST, "{}"))
+            change = _difference(service, was, goal)
             if change:
                 changes.append(change)
                 break

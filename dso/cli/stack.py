@@ -179,7 +179,7 @@ def _labels(secrets: ServiceSecrets, found: Mapping[SecretRef, FoundSecret]) -> 
     The digests are of templates and of keyed fingerprints, so that they change with a value and
     yet say nothing of it. They differ between places, so that equal values in two places are not seen to be equal.
     """
-    import json
+    from dso.system.json_fast import dumps
 
     manifest: dict[str, dict[str, list[str]]] = {
         "environment": {
@@ -209,7 +209,7 @@ def _labels(secrets: ServiceSecrets, found: Mapping[SecretRef, FoundSecret]) -> 
             for file in secrets.files
         },
     }
-    text = json.dumps(manifest, separators=(",", ":"), sort_keys=True)
+    text = dumps({part: dict(sorted(entries.items())) for part, entries in manifest.items()})
     return {paths.LABEL_DIGEST: _digest("digest", secrets.service, text), paths.LABEL_MANIFEST: text}
 
 

@@ -10,6 +10,7 @@ from dso.delivery.archive import Archive
 from dso.delivery.engine import message_of
 from dso.delivery.plan import DIRECTORY, KEEPER_FORMAT, LABEL_FORMAT, NOSWAP, VOLUME_OPTIONS, volume_name
 from dso.errors import EngineError
+from dso.system.json_fast import loads
 
 TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without importing typing at start-up
 if TYPE_CHECKING:
@@ -40,8 +41,6 @@ def start_keeper(engine: Engine, wanted: Wanted, action: StartKeeper) -> str:
 
 
 def _create_keeper(engine: Engine, wanted: Wanted, action: StartKeeper) -> str:
-    import json
-
     name = f"{wanted.project}-dso-keeper-{os.urandom(4).hex()}"
     configuration = _configuration(wanted, action)
     response = engine.create_container(name, configuration)
@@ -50,7 +49,7 @@ def _create_keeper(engine: Engine, wanted: Wanted, action: StartKeeper) -> str:
         response = engine.create_container(name, configuration)
     if response.status >= _FIRST_ERROR:
         raise EngineError(f"the Docker Engine could not create the keeper: {message_of(response)}")
-    keeper_id: str = json.loads(response.body)["Id"]
+    keeper_id: str = loads(response.body.decode())["Id"]  # type: ignore[index]  # it is an object
     return keeper_id
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dso.delivery import connection as _connection
 from dso.errors import ContainerNotFoundError, EngineError, EngineUnreachableError, EngineUnsupportedError
 from dso.system.http import Reader, Response, WireError, quote, send_request
+from dso.system.json_fast import dumps, loads
 
 TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without importing typing at start-up
 if TYPE_CHECKING:
@@ -310,11 +311,9 @@ def message_of(response: Response) -> str:
     """The message of an error answer: `{"message": ...}`, or the text itself."""
     text = response.body.decode("utf-8", "replace").strip()
     if text.startswith("{"):
-        from json import JSONDecodeError, loads
-
         try:
-            text = str(loads(text).get("message", text))
-        except JSONDecodeError:
+            text = str(loads(text).get("message", text))  # type: ignore[attr-defined]  # it is an object
+        except ValueError:
             return text[:2000]
     return text[:2000] or f"status {response.status}"
 
@@ -324,15 +323,11 @@ def _version_number(text: str) -> tuple[int, ...]:
 
 
 def _encode(value: object) -> bytes:
-    import json
-
-    return json.dumps(value, separators=(",", ":")).encode()
+    return dumps(value).encode()
 
 
 def _decode(body: bytes) -> Any:
-    import json
-
     try:
-        return json.loads(body)
+        return loads(body.decode())
     except ValueError as error:
         raise EngineError("the Docker Engine sent an answer that is not JSON") from error

@@ -13,6 +13,7 @@ from dso import paths
 from dso.errors import UnsuitableValueError, VolumeConflictError
 from dso.protocol.volume import VOLUME_BYTES, memory_needed, name_fault
 from dso.secret import SecretValue, is_segment, mac
+from dso.system.json_fast import dumps, loads
 
 TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without importing typing at start-up
 if TYPE_CHECKING:
@@ -64,19 +65,13 @@ class Manifest(NamedTuple):
 
     def encode(self) -> bytes:
         """JSON, as it lies in the parent volume."""
-        import json
-
-        return json.dumps(
-            {"delivered_at": self.delivered_at, "services": self.services}, separators=(",", ":")
-        ).encode()
+        return dumps({"delivered_at": self.delivered_at, "services": self.services}).encode()
 
     @classmethod
     def decode(cls, text: bytes) -> Manifest:
         """Read what `encode` wrote; ValueError for anything else."""
-        import json
-
         try:
-            found = json.loads(text)
+            found: Any = loads(text.decode())
             services = {
                 service: {name: FileState(*state) for name, state in files.items()}
                 for service, files in found["services"].items()

@@ -117,7 +117,10 @@ CLOUD_ONLY = {
     *["dso.delivery.volume", "dso.protocol.client", "dso.protocol.agent", "dso.protocol.state"],
 }
 YAML = {"yaml", "dso.config.load", "dso.config.document", "dso.config.schema"}
-SLOW = {"asyncio", "socket", "logging", "dataclasses", "pathlib", "subprocess", "ssl", "tempfile", "http.client"}
+SLOW = {
+    *["json", "asyncio", "socket", "logging", "dataclasses", "pathlib", "subprocess", "ssl", "tempfile"],
+    "http.client",
+}
 
 
 @pytest.fixture

@@ -56,6 +56,15 @@ def test_service_gets_values_paths_and_files():
     assert stack.environment_secrets() == {"api": ["URL"]}
 
 
+def test_manifest_is_written_as_ever_so_that_an_upgrade_re_creates_no_container():
+    """Compose compares labels as texts: the order of their keys counts."""
+    resolver = Values(a__b=b"pw", a__f=b"file")
+    services = {"api": {"environment": {"Z": "dsofile://a/f", "A": "\u00fc {{dso://a/b}}", "B": "dso://a/b"}}}
+    text = labels(stack_of(services, resolver))[paths.LABEL_MANIFEST]
+    assert text == json.dumps(json.loads(text), separators=(",", ":"), sort_keys=True)
+    assert list(json.loads(text)["environment"]) == ["A", "B", "Z"]
+
+
 def test_labels_and_plan_name_references_and_never_values():
     stack = stack_of(SERVICES, Values(a__b=b"canary-value", a__f=b"canary-file"))
     shown = json.dumps([labels(stack), planned(stack)])
