@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
 ROUNDS = 20
 RIVALS = ("pass", "gopass", "gopasspw", "sops", "dotenvx")  # DSO has to be faster than these
-OURS = {"docker-dso": "`docker-dso`, without Docker in front", "docker dso": "`docker dso`"}
+TITLES = {
+    "docker-dso": "`docker-dso`, without Docker in front",
+    "docker dso": "`docker dso`",
+    "docker compose": "plain `docker compose`",
+    "gopass": "gopass of Debian (aviau)",
+    "gopasspw": "gopass (gopasspw)",
+}
+OURS = ("docker-dso", "docker dso")
 WORKS = {
     "read": "Read one secret of 100",
     "child": "Run a child with 50",
@@ -74,7 +81,7 @@ secrets, with a key that asks for no passphrase, and took turns. What they do is
 - DSO has no command that runs a child: a shell evaluates what `docker dso env export` prints.
 - sops and dotenvx hand Compose the secrets as variables, and Compose copies file secrets from there into the container,
   that is, onto the disk; plain Compose has all of them as plaintext in the project. DSO keeps file secrets in memory,
-  in a container of its own, and that takes the time it needs longer.
+  by a container of its own, and looks at the Engine each time whether they are there: that is what it needs longer for.
 """
 
 
@@ -83,7 +90,8 @@ def text(series: Mapping[str, Series], versions: Mapping[str, str], found: Found
     names = [*OURS, *found.stores, "docker compose"]
     head = ("", "Version", *WORKS.values())
     rows = [
-        (OURS.get(name, name), versions.get(name, ""), *(_cell(series, work, name) for work in WORKS)) for name in names
+        (TITLES.get(name, name), versions.get(name, ""), *(_cell(series, work, name) for work in WORKS))
+        for name in names
     ]
     pieces = ["## Beside other programs\n", table(head, rows), _NOTES]
     if found.missing:
@@ -100,5 +108,5 @@ def _cell(series: Mapping[str, Series], work: str, name: str) -> str:
 
 
 def _missing(why: Mapping[str, str]) -> str:
-    lines: Sequence[str] = [f"- {name}: {reason}\n" for name, reason in why.items()]
+    lines: Sequence[str] = [f"- {TITLES.get(name, name)}: {reason}\n" for name, reason in why.items()]
     return "Not measured, as it could not be had here:\n\n" + "".join(lines)

@@ -48,7 +48,7 @@ def test_each_program_has_a_row_with_its_time_and_how_many_times_that_of_docker_
     text = part.text(measured, {"pass": "1.7"}, tools.Found({"pass": store}, {"summon": "not served"}))
     assert "| `docker dso` |  | 50 ms |  |  |  |\n" in text
     assert "| pass | 1.7 | 25 ms, 0.50 x |  |  |  |\n" in text
-    assert "| docker compose |  |  |  |  | 4,000 ms |\n" in text
+    assert "| plain `docker compose` |  |  |  |  | 4,000 ms |\n" in text
     assert "- summon: not served\n" in text
 
 
