@@ -9,14 +9,15 @@ import asyncio
 import logging
 import random as _random
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from dso.agent.backoff import Backoff
 from dso.agent.flights import Flight, ProviderHealth
+from dso.agent.landing import NEGATIVE_SECONDS, Landing, is_same
 from dso.agent.logbook import where
 from dso.agent.seams import boot_clock
-from dso.agent.store import Cached, Entry, Failure, Key, Store, Value
-from dso.protocol.codes import INTERNAL, NOT_FOUND, PERMISSION_DENIED, THROTTLED, TRANSIENT
+from dso.agent.store import Cached, Entry, Key, Store, Value
+from dso.protocol.codes import INTERNAL, THROTTLED, TRANSIENT
 from dso.protocol.provider import ProviderError, SecretData
 
 if TYPE_CHECKING:
@@ -24,16 +25,12 @@ if TYPE_CHECKING:
 
     from dso.agent.seams import Emit, Fetch
 
-__all__ = ["Cache", "Cached", "Entry", "Key"]
+__all__ = ["NEGATIVE_SECONDS", "Cache", "Cached", "Entry", "Key"]
 
 _LOG = logging.getLogger("dso.agent.cache")
 
-NEGATIVE_SECONDS = 10.0  # for which "there is none" and "you may not" are believed
-PINNED_FACTOR = 12  # a pinned version that can only be itself is fresh for that many times as long
 PATIENCE = 1.0  # seconds that a caller waits for a provider that failed last time, when there is a stale value
-_GONE = frozenset({NOT_FOUND, PERMISSION_DENIED})
-_FIRST_RETRY, _LAST_RETRY = 0.5, 5.0  # of a secret that has no value to serve meanwhile
-_FIRST_RENEWAL, _LAST_RENEWAL = 1.0, 60.0  # of one that has
+_EXPIRES_AT, _FETCHED_AT = attrgetter("expires_at"), attrgetter("fetched_at")
 
 
 class Cache:
@@ -54,7 +51,8 @@ class Cache:
 
         Args:
             fetch: asks a provider.
-            ttl: the seconds for which a provider's secrets are fresh; 0: they are never kept.
+            ttl: the seconds for which a provider's secrets are fresh; 0: they are never kept. When it changes its
+                mind, `reckon` has to be called.
             emit: is told what happens to secrets.
             clock: seconds that never go back.
             random: numbers from 0 to 1, for the jitter of retries.
@@ -62,17 +60,16 @@ class Cache:
             ahead: the last part of its time (0.1: a tenth) in which a value that is used is renewed already.
         """
         self._fetch = fetch
-        self._ttl = ttl
-        self._emit = emit
         self._clock = clock
         self._random = random
         self._ahead = ahead
         self._store = Store(**(bounds or {}), evicted=self._evicted)
+        self._landing = Landing(self._store, ttl, random, emit)
         self._providers: dict[str, ProviderHealth] = {}
         self._flights: dict[Key, Flight] = {}
         self._serial = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        names = ("hits", "misses", "joined", "negative", "stale", "fetches", "failures", "evicted")
+        names = ("hits", "misses", "joined", "negative", "stale", "fetches", "evicted")
         self._counts = dict.fromkeys(names, 0)
 
     async def get_many(self, keys: Iterable[Key]) -> dict[Key, Cached | ProviderError]:
@@ -80,16 +77,15 @@ class Cache:
         now = self._clock()
         found: dict[Key, Cached | ProviderError] = {}
         missing: dict[Key, None] = {}
-        fresh_since = {name: now - self._ttl(name) for name in self._providers} if not self._ahead else {}
-        hits, value_of = 0, self._store.value
+        hits, value_of, is_simple = 0, self._store.value, not self._ahead
         for key in keys:
             if key in found:
                 continue
             value = value_of(key)
             # What nearly every key of a warm request is; `_at_hand` knows all other cases.
-            if value is not None and fresh_since.get(key[0], now) < value.fetched_at <= now:
+            if value is not None and value.fetched_at <= now < value.expires_at and is_simple:
                 hits += 1
-                found[key] = Cached(value.data, now - value.fetched_at, False)
+                found[key] = Cached(value.data, now - value.fetched_at, False, value)
             elif key not in missing:
                 answer = self._at_hand(key, now)
                 if answer is None:
@@ -100,6 +96,24 @@ class Cache:
         if missing:
             found.update(await self._answers(self._launch(list(missing))))
         return found
+
+    def use_fresh(self, values: Sequence[Value]) -> list[float] | None:
+        """The ages of values, if all of them are kept and fresh, so that they may be handed out again; that is a use.
+
+        For at least one value.
+        """
+        now = self._clock()
+        if self._ahead or min(map(_EXPIRES_AT, values)) <= now:
+            return None
+        self._store.use(values)
+        self._counts["hits"] += len(set(values))
+        times = list(map(_FETCHED_AT, values))
+        ages = {then: max(0.0, now - then) for then in set(times)}  # what was fetched together is of one age
+        return list(map(ages.__getitem__, times))
+
+    def reckon(self) -> None:
+        """Values are fresh for as long as `ttl` says now."""
+        self._landing.reckon()
 
     async def refresh(self, keys: Iterable[Key] | None = None) -> dict[Key, bool | ProviderError]:
         """Fetch secrets anew, and tell of each whether it changed, or why it failed.
@@ -130,7 +144,7 @@ class Cache:
         for flight in flights:
             outcome, former = flight.outcome(), before.get(flight.key)
             if isinstance(outcome, SecretData):
-                changed[flight.key] = former is not None and not _is_same(former, outcome)
+                changed[flight.key] = former is not None and not is_same(former, outcome)
             elif outcome is not None:
                 changed[flight.key] = outcome
         return changed
@@ -172,7 +186,8 @@ class Cache:
         a failure was repeated without asking. stale: served though too old. failures: fetches of a secret
         that failed. evicted: had to go for want of room.
         """
-        return {**self._counts, "entries": len(self._store), "bytes": self._store.bytes}
+        store, failures = self._store, self._landing.failures
+        return {**self._counts, "failures": failures, "entries": len(store), "bytes": store.bytes}
 
     def _at_hand(self, key: Key, now: float) -> Cached | ProviderError | None:
         """The answer that needs no fetch; None if it needs one."""
@@ -180,12 +195,12 @@ class Cache:
         value = self._store.value(key)
         if value is None:
             return self._known_failure(key, provider, now)
-        left = self._expires_at(key, value) - now
+        left = value.expires_at - now
         if left > 0:
             self._counts["hits"] += 1
             if (
                 self._ahead
-                and left < self._ahead * self._lifetime(key, value.data)
+                and left < self._ahead * (value.expires_at - value.fetched_at)
                 and not self._is_resting(value, provider, now)
             ):
                 self._launch([key])
@@ -240,10 +255,8 @@ class Cache:
         outcome = flight.outcome()
         value = self._store.value(flight.key)
         if isinstance(outcome, SecretData):
-            is_kept = value is not None and value.data is outcome
-            return Cached(
-                outcome, max(0.0, now - value.fetched_at) if value is not None and is_kept else 0.0, stale=False
-            )
+            kept = value if value is not None and value.data is outcome else None
+            return Cached(outcome, max(0.0, now - kept.fetched_at) if kept is not None else 0.0, stale=False, kept=kept)
         if value is not None and not value.is_refused and (outcome is None or outcome.code in TRANSIENT):
             return self._cached(value, now, stale=True)
         return outcome or ProviderError(INTERNAL, f"the fetch of {flight.key.path} has been lost")
@@ -282,8 +295,9 @@ class Cache:
         try:
             outcomes = await self._ask(name, flights)
             if provider.generation == generation:
-                provider.judge(outcomes, self._clock())
-                outcomes = [self._land(flight.key, outcome) for flight, outcome in zip(flights, outcomes, strict=True)]
+                now, land = self._clock(), self._landing.land
+                provider.judge(outcomes, now)
+                outcomes = [land(flight.key, outcome, now) for flight, outcome in zip(flights, outcomes, strict=True)]
             for flight, outcome in zip(flights, outcomes, strict=True):
                 if not flight.future.done():
                     flight.future.set_result(outcome)
@@ -311,45 +325,8 @@ class Cache:
             error = ProviderError(INTERNAL, f"a defect of the agent: {type(defect).__name__}")
         return [error for _ in flights]
 
-    def _land(self, key: Key, outcome: SecretData | ProviderError) -> SecretData | ProviderError:
-        """Remember what came of a fetch, tell of it, and give it back."""
-        names = {"provider": key.provider, "path": key.path, "pin": key.version or ""}
-        former = self._store.value(key)
-        if isinstance(outcome, SecretData):
-            return self._land_value(key, outcome, former, names)
-        now = self._clock()
-        self._counts["failures"] += 1
-        if outcome.code in _GONE:
-            if self._store.drop(key):
-                self._emit("secret.removed", **names, code=outcome.code)
-            self._store.put_failure(key, Failure(outcome, now + NEGATIVE_SECONDS, self._backoff(has_value=False)))
-            return outcome
-        known = self._store.failure(key)
-        backoff = known.backoff if known is not None else self._backoff(has_value=former is not None)
-        self._store.put_failure(key, Failure(outcome, now + backoff.failed(outcome.retry_after), backoff))
-        if former is not None and outcome.code not in TRANSIENT:
-            former.is_refused = True
-        if former is not None and not former.is_refused and self._expires_at(key, former) <= now:
-            age = round(max(0.0, now - former.fetched_at), 3)
-            self._emit("secret.stale", **names, version=former.data.version, age=age, code=outcome.code)
-        else:
-            self._emit("secret.failed", **names, code=outcome.code)
-        return outcome
-
-    def _land_value(self, key: Key, data: SecretData, former: Value | None, names: Mapping[str, str]) -> SecretData:
-        if former is not None and former.data == data:
-            data = former.data  # the same object: what was made of it stays good
-        if self._ttl(key.provider) > 0:
-            self._store.put(key, Value(key, data, self._clock()))
-        else:
-            self._store.drop(key)
-        self._emit("secret.fetched", **names, version=data.version)
-        if former is not None and not _is_same(former.data, data):
-            self._emit("secret.changed", **names, version=data.version, former=former.data.version)
-        return data
-
     def _entry(self, key: Key, value: Value, now: float) -> Entry:
-        left = self._expires_at(key, value) - now
+        left = value.expires_at - now
         return Entry(
             key,
             value.data.version,
@@ -361,19 +338,6 @@ class Cache:
             value.data.created_at,
         )
 
-    def _expires_at(self, key: Key, value: Value) -> float:
-        return value.fetched_at + self._lifetime(key, value.data)
-
-    def _lifetime(self, key: Key, data: SecretData) -> float:
-        """For how long a secret is fresh. A pin that is the version's own name cannot come to mean another one."""
-        seconds = self._ttl(key.provider)
-        return seconds * PINNED_FACTOR if key.version is not None and key.version == data.version else seconds
-
-    def _backoff(self, *, has_value: bool) -> Backoff:
-        if has_value:
-            return Backoff(_FIRST_RENEWAL, _LAST_RENEWAL, self._random)
-        return Backoff(_FIRST_RETRY, _LAST_RETRY, self._random)
-
     def _provider(self, name: str) -> ProviderHealth:
         found = self._providers.get(name)
         if found is None:
@@ -382,11 +346,6 @@ class Cache:
 
     def _evicted(self, _key: Key) -> None:
         self._counts["evicted"] += 1
-
-
-def _is_same(one: SecretData, other: SecretData) -> bool:
-    """Whether two hold the same; a new version may hold what the former one did."""
-    return one.is_fields == other.is_fields and one.content == other.content
 
 
 def _repeated(error: ProviderError, seconds: float) -> ProviderError:

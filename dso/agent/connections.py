@@ -28,6 +28,7 @@ HEAD_TIMEOUT = 10.0  # from a request's first byte to the end of its head
 GRACE = 1.0  # for which a client that has just begun is spared when room has to be made
 SWEEP_INTERVAL = 1.0
 BACKLOG = 1024
+_AT_ONCE = 64  # connections that are accepted before others have their turn
 _HALF_CLOSED_DELAY = 0.05
 _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _NOBODY = Peer(-1, -1, -1, frozenset())
@@ -173,7 +174,7 @@ class Hub:
     def __init__(
         self,
         handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
-        malformed: Callable[[int], web.Response],
+        malformed: Callable[[int], web.StreamResponse],
         *,
         book: Logbook,
         metrics: Metrics,
@@ -189,6 +190,7 @@ class Hub:
         self._open: dict[Connection, None] = {}
         self._room = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._coming: dict[Connection, asyncio.Task[None]] = {}  # accepted, and not open yet
         self._listening: list[socket.socket] = []
 
     def __len__(self) -> int:
@@ -196,6 +198,7 @@ class Hub:
 
     def opened(self, connection: Connection) -> None:
         """A connection was made."""
+        self._coming.pop(connection, None)
         self._open[connection] = None
         self._metrics.count("dso_agent_connections_total")
 
@@ -220,9 +223,11 @@ class Hub:
         self._tasks.add(self._loop.create_task(work))
 
     async def _accept(self, listening: socket.socket) -> None:
+        """Accept whoever is there, many in one turn of the loop: in each turn all who are in already are served."""
+        in_turn = 0
         while True:
             try:
-                accepted, _ = await self._loop.sock_accept(listening)
+                accepted, _ = await self._loop.sock_accept(listening)  # takes a turn only when nobody is there
             except OSError as error:
                 if error.errno not in (*_OUT_OF_RESOURCES, errno.ECONNABORTED):
                     self._book.error("the agent cannot accept connections", error=error.strerror)
@@ -230,14 +235,28 @@ class Hub:
                 await asyncio.sleep(0.1)
                 continue
             try:
-                while len(self._open) >= self.limits.connections and not self._make_room():
+                while len(self._open) + len(self._coming) >= self.limits.connections and not self._make_room():
                     self._room.clear()
                     await self._room.wait()
-                await self._loop.connect_accepted_socket(lambda: Connection(self, self._loop), accepted)
-            except BaseException as error:
+            except BaseException:
                 accepted.close()
-                if not isinstance(error, OSError):
-                    raise
+                raise
+            coming = Connection(self, self._loop)
+            self._coming[coming] = self._loop.create_task(self._connect(coming, accepted))
+            in_turn = (in_turn + 1) % _AT_ONCE
+            if not in_turn:
+                await asyncio.sleep(0)
+
+    async def _connect(self, coming: Connection, accepted: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(lambda: coming, accepted)
+        except BaseException as error:
+            accepted.close()
+            if not isinstance(error, OSError):
+                raise
+        finally:
+            self._coming.pop(coming, None)
+            self._room.set()  # it is open now, and may be the one to make room
 
     def _make_room(self) -> bool:
         """End the connection that has been waiting for its client for longest; whether there is one.
@@ -272,7 +291,7 @@ class Hub:
         tasks, self._tasks = self._tasks, set()
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, *self._coming.values(), return_exceptions=True)
         for listening in self._listening:
             listening.close()
 

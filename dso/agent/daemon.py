@@ -241,6 +241,7 @@ class Agent:
         for name in gone:
             self.cache.forget(name)
         former, self.config = self.config, new
+        self.cache.reckon()
         self.resolver.configure(new, Access(new.access, own_uid=os.geteuid()))
         self._redact(new, former.providers)
         self.book.configure(

@@ -20,7 +20,7 @@ from dso.protocol.stream import HEARTBEAT, HEARTBEAT_INTERVAL, LEVELS
 from dso.system.json_fast import dumps
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from dso.agent.access import Caller
     from dso.agent.cache import Cache, Key
@@ -112,7 +112,7 @@ class Endpoints:
         wanted = self._resolve_request(await request.body())
         state = self._state
         given = await state.resolver.answer(wanted, request.caller)
-        state.metrics.count("dso_agent_references_total", "ok", by=len(given.resolved))
+        state.metrics.count("dso_agent_references_total", "ok", by=given.found)
         for fault in given.errors:
             state.metrics.count("dso_agent_references_total", fault.code)
         self._note("secrets.read", request.caller, given.read)
@@ -130,7 +130,7 @@ class Endpoints:
                 self._requests[body] = known
         return known
 
-    def _note(self, event: str, caller: Caller, found: list[str]) -> None:
+    def _note(self, event: str, caller: Caller, found: Sequence[str]) -> None:
         """Log an access: who, and the names."""
         if found:
             more = {"more": len(found) - _MAX_NAMES} if len(found) > _MAX_NAMES else {}

@@ -11,7 +11,6 @@ import asyncio
 import json
 import logging
 import os
-import re
 import time
 from collections import deque
 from functools import lru_cache
@@ -31,7 +30,8 @@ _STDERR = 2
 
 _RANK = {level: rank for rank, level in enumerate(LEVELS)}
 _PRIORITY = {"debug": "<7>", "info": "<6>", "warning": "<4>", "error": "<3>"}  # sd-daemon(3)
-_PLAIN = re.compile(r"[A-Za-z0-9_.\-/:,@*#+%~]+")
+_PLAIN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-/:,@*#+%~"
+_PRINTABLE = bytes(range(0x20, 0x7F))
 
 
 class Follower:
@@ -104,9 +104,10 @@ class Logbook:
         rank = _RANK[level]
         if rank < self._minimum:
             return
-        text = message + "".join(
-            f" {name}={_shown(value, self._redacted)}" for name, value in (fields or {}).items() if value != ""
-        )
+        text = message
+        for name, value in (fields or {}).items():
+            if value != "":
+                text += f" {name}={_shown(value, self._redacted)}"
         line = LogLine(self._clock(), level, self._cleaned(text))
         self._lines.append(line)
         for follower in self._followers:
@@ -118,7 +119,7 @@ class Logbook:
         text = self._redacted(text)
         if len(text) > MAX_LINE:
             text = text[:MAX_LINE] + "..."
-        return text if text.isprintable() else "".join(map(_printable, text))
+        return text if _is_printable(text) else "".join(map(_printable, text))
 
     def _redacted(self, text: str) -> str:
         for redact in self._redactors:
@@ -228,7 +229,8 @@ def _iso_second(whole: int) -> str:
 def _shown(value: object, redact: Callable[[str], str]) -> str:
     """A value as a line has it: quoted if it is no plain word, and without credentials, which quoting could hide."""
     text = _text(value)
-    return text if _PLAIN.fullmatch(text) else json.dumps(redact(text), ensure_ascii=False)
+    is_plain = text and text.isascii() and not text.encode().translate(None, _PLAIN)
+    return text if is_plain else json.dumps(redact(text), ensure_ascii=False)
 
 
 def _text(value: object) -> str:
@@ -239,8 +241,16 @@ def _text(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.3f}".rstrip("0").rstrip(".")
     if isinstance(value, list | tuple | set | frozenset):
-        return ",".join(map(_text, value))
+        try:
+            return ",".join(value)  # nearly always: lists of names
+        except TypeError:
+            return ",".join(map(_text, value))
     return str(value)
+
+
+def _is_printable(text: str) -> bool:
+    """What `text.isprintable()` says, sooner for a long line of ASCII."""
+    return not text.encode().translate(None, _PRINTABLE) if text.isascii() else text.isprintable()
 
 
 def _printable(character: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from bisect import bisect_left
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Metrics:
         self.count("dso_agent_requests_total", endpoint, str(status))
         buckets, total = self._histograms.setdefault((endpoint,), ([0] * (len(BUCKETS) + 1), [0.0]))
         total[0] += seconds
-        buckets[next((at for at, bound in enumerate(BUCKETS) if seconds <= bound), len(BUCKETS))] += 1
+        buckets[bisect_left(BUCKETS, seconds)] += 1
 
     def text(self) -> str:
         """Everything, as Prometheus reads it."""

@@ -6,21 +6,22 @@ computed, values not encoded again.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, NamedTuple
 
+from dso.agent.store import Cached
 from dso.errors import SecretFieldError
 from dso.protocol import codes
-from dso.protocol.agent import Fault, Resolved, ResolveResponse
+from dso.protocol.agent import Fault, Resolved
 from dso.protocol.fields import WHOLE_VALUE, field_of, members_of
 from dso.secret import SecretValue, mac
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from typing import Self
 
-    from dso.agent.cache import Cached, Key
+    from dso.agent.store import Key, Value
     from dso.protocol.provider import SecretData
     from dso.secret import SecretRef
 
@@ -30,6 +31,7 @@ _MAX_REMEMBERED = 16 * 1024 * 1024  # bytes
 _MAX_PARSED = 16 * 1024 * 1024  # bytes of secrets whose fields one request holds
 _MAX_ENCODED = 4096  # bytes of a value whose text in the answer is remembered too
 _MAX_ESCAPED = 6  # characters of JSON for one byte
+_MAX_LINES = 20_000
 _OVERHEAD = 1024  # bytes of memory for each pick, without its value
 AT_ONCE = 200  # references, before others have their turn
 
@@ -40,7 +42,7 @@ class Picked:
     `names` are those of the secret's fields, where it is picked as a whole. `path` is the reference's, for messages.
     """
 
-    __slots__ = ("data", "fault", "fingerprint", "heads", "names", "path", "size", "value")
+    __slots__ = ("data", "fault", "fingerprint", "heads", "is_remembered", "names", "path", "size", "value")
 
     def __init__(
         self,
@@ -60,6 +62,7 @@ class Picked:
         self.fault = fault
         self.names = names
         self.heads = ["", ""]  # of the answer without the value, and with it
+        self.is_remembered = False
 
     def resolved(self, text: str, found: Cached, *, wanted: bool) -> Resolved:
         """The answer for a reference."""
@@ -68,14 +71,22 @@ class Picked:
         told = (self.size, self.fingerprint, data.version, found.age, found.stale, names, data.name)
         return Resolved(text, value, *told)
 
-    def head(self, found: Cached, *, wanted: bool) -> str:
+    def shown(self, *, wanted: bool) -> int:
+        """The bytes of the secret that are in the answer, names of fields taken for as much as their values."""
+        return self.size if wanted or self.names else 0
+
+    def head(self, *, wanted: bool) -> str:
         """The answer as JSON, without the reference and what changes from one request to the next."""
-        document = self.resolved("", found, wanted=wanted).to_json()
+        document = self.resolved("", Cached(self.data, 0, stale=False), wanted=wanted).to_json()
         del document["reference"], document["age"], document["stale"]
         head = json.dumps(document, separators=(",", ":"))[1:-1]
-        if self.size <= _MAX_ENCODED or not wanted:
+        if self.has_short_head(wanted=wanted):
             self.heads[wanted] = head
         return head
+
+    def has_short_head(self, *, wanted: bool) -> bool:
+        """Whether its head is short enough to be remembered."""
+        return self.size <= _MAX_ENCODED or not wanted
 
     def weight(self) -> int:
         """The bytes of memory it may come to take."""
@@ -85,39 +96,32 @@ class Picked:
         return _OVERHEAD + encoded + names + fault
 
 
-class Given(NamedTuple):
-    """The answer to a request, as far as it could be given.
+class Line(NamedTuple):
+    """What a reference has in answers for as long as the cache keeps `value`, its secret.
 
-    `resolved` has the references with what they yield, and whether the value is part of the answer; `errors`
-    what is wrong with the rest. `read` and `refused` are for the log: the names of the secrets that were
-    given, and of those that the caller may not read.
+    A tuple, since answers take lines apart by column. `start` and `head` are text of the answer, `size` is
+    how much of the secret is in it, `subject` its name for `access:`.
     """
 
-    resolved: list[tuple[str, Picked, Cached, bool]]
-    errors: list[Fault]
-    read: list[str]
-    refused: list[str]
+    start: str
+    head: str
+    size: int
+    subject: str
+    value: Value
+    picked: Picked
+    text: str
+    wanted: bool
 
-    def response(self) -> ResolveResponse:
-        """The answer as a message."""
-        found = [picked.resolved(text, cached, wanted=wanted) for text, picked, cached, wanted in self.resolved]
-        return ResolveResponse(found, self.errors)
+    @classmethod
+    def of(cls, text: str, subject: str, picked: Picked, value: Value, *, wanted: bool) -> Self:
+        """The line of a reference, whose pick has its head."""
+        size = picked.shown(wanted=wanted)
+        return cls(started(text), picked.heads[wanted], size, subject, value, picked, text, wanted)
 
-    async def encode(self) -> bytes:
-        """`response().to_json()` as the body; others have their turn meanwhile."""
-        parts: list[str] = []
-        age, stale, tail = -1.0, False, ""
-        for at, (text, picked, cached, wanted) in enumerate(self.resolved, 1):
-            if cached.age != age or cached.stale != stale:  # secrets that were fetched together are of one age
-                age, stale = cached.age, cached.stale
-                tail = f',"age":{age:.3f},"stale":{"true" if stale else "false"}}}'
-            head = picked.heads[wanted] or picked.head(cached, wanted=wanted)
-            parts.append(f'{{"reference":{encode_basestring_ascii(text)},{head}{tail}')
-            if not at % AT_ONCE:
-                await asyncio.sleep(0)
-        resolved = ",".join(parts)
-        errors = json.dumps([fault.to_json() for fault in self.errors], separators=(",", ":"))
-        return f'{{"resolved":[{resolved}],"errors":{errors}}}\n'.encode("ascii")
+
+def started(text: str) -> str:
+    """How a reference's part of an answer begins."""
+    return f'{{"reference":{encode_basestring_ascii(text)},'
 
 
 class Picker:
@@ -127,8 +131,9 @@ class Picker:
         self._mac_key = mac_key
         self._kept: frozenset[str] = frozenset()
         self._known: dict[tuple[Key, str | None, bool], Picked] = {}
+        self._lines: dict[tuple[str, bool], Line] = {}
         self._weight = 0
-        self._generation = 0
+        self.generation = 0
 
     def configure(self, kept: Iterable[str]) -> None:
         """`kept`: the providers whose secrets may be remembered at all."""
@@ -137,13 +142,24 @@ class Picker:
 
     def forget(self) -> None:
         """Drop everything: it may have outlived its secret."""
+        self._clear()
+        self.generation += 1
+
+    def _clear(self) -> None:
         self._known.clear()
         self._weight = 0
-        self._generation += 1
+        self._lines.clear()
+
+    def lines(self, wanted: Mapping[str, bool]) -> list[Line] | None:
+        """The lines of all these references, or None; whether their secrets are still kept is for the cache to say."""
+        try:
+            return list(map(self._lines.__getitem__, wanted.items()))
+        except KeyError:
+            return None
 
     def begin(self) -> Picks:
         """For one request, when it has its secrets."""
-        return Picks(self, self._generation)
+        return Picks(self, self.generation)
 
     def pick(self, reference: SecretRef, key: Key, data: SecretData, picks: Picks) -> Picked:
         """What a reference yields."""
@@ -152,22 +168,29 @@ class Picker:
         if known is not None and known.data is data and (known.fault is None or known.path == reference.path):
             return known
         picked = self._pick(reference, key, data, picks.members_of)
-        if key.provider in self._kept and picks.generation == self._generation:
+        if key.provider in self._kept and picks.generation == self.generation:
             self._remember(place, picked)
         return picked
+
+    def remember(self, line: Line) -> None:
+        """Know a reference's line."""
+        if len(self._lines) >= _MAX_LINES:
+            self._lines.clear()
+        self._lines[line.text, line.wanted] = line
 
     def _remember(self, place: tuple[Key, str | None, bool], picked: Picked) -> None:
         former = self._known.pop(place, None)
         if former is not None:
             self._weight -= former.weight()
+            self._lines.clear()  # some have what the secret was before
         weight = picked.weight()
         if weight > _MAX_REMEMBERED // 4:
             return  # it would drive out what is asked for more often
         if self._weight + weight > _MAX_REMEMBERED:
-            self._known.clear()
-            self._weight = 0
+            self._clear()
         self._known[place] = picked
         self._weight += weight
+        picked.is_remembered = True
 
     def _pick(self, reference: SecretRef, key: Key, data: SecretData, read: _Read) -> Picked:
         try:
@@ -195,6 +218,13 @@ class Picks:
     def pick(self, reference: SecretRef, key: Key, data: SecretData) -> Picked:
         """What a reference yields."""
         return self._picker.pick(reference, key, data, self)
+
+    def remember(self, text: str, subject: str, picked: Picked, found: Cached, *, wanted: bool) -> None:
+        """Have the reference's line known, where it has one; `found` is what the cache had of its secret."""
+        if found.kept is None or not picked.is_remembered or self.generation != self._picker.generation:
+            return
+        if picked.has_short_head(wanted=wanted) and (picked.heads[wanted] or picked.head(wanted=wanted)):
+            self._picker.remember(Line.of(text, subject, picked, found.kept, wanted=wanted))
 
     def members_of(self, content: SecretValue) -> Mapping[str, object] | None:
         """The fields of a secret."""

@@ -25,15 +25,15 @@ _USERINFO = re.compile(r"^[a-z][a-z0-9+.-]*://([^/@\s]+)@", re.IGNORECASE)
 class Redactor:
     """Replaces a provider's credentials by a mask."""
 
-    __slots__ = ("_pattern",)
+    __slots__ = ("_forms", "_pattern")
 
     def __init__(self, settings: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> None:
         """Credentials are what `auth:` holds, and settings and variables whose names tell that they are."""
         variables = {name.lower(): value for name, value in (environment or {}).items()}
         found = {*_credentials(settings, inside=False), *_credentials(variables, inside=False)}
         forms = {form for text in found if len(text) >= _SHORTEST for form in _forms(text)}
-        longest_first = sorted(forms, key=lambda text: (-len(text), text))
-        self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+        self._forms = sorted(forms, key=lambda text: (-len(text), text))
+        self._pattern = re.compile("|".join(map(re.escape, self._forms)))  # the longest first
 
     @classmethod
     def of(cls, provider: ProviderConfig) -> Redactor:
@@ -42,7 +42,10 @@ class Redactor:
 
     def __call__(self, text: str) -> str:
         """The text without credentials."""
-        return self._pattern.sub(MASK, text) if self._pattern else text
+        for form in self._forms:
+            if form in text:  # hardly ever; and much faster to say than by the pattern
+                return self._pattern.sub(MASK, text)
+        return text
 
 
 def _forms(text: str) -> Iterator[str]:

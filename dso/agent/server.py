@@ -16,11 +16,11 @@ from aiohttp import hdrs, web
 from dso.agent.access import Caller, Directory, Known
 from dso.agent.connections import Connection, Hub
 from dso.agent.logbook import where
+from dso.agent.responses import WholeResponse, streaming_response
 from dso.protocol import codes
 from dso.protocol.agent import MAX_REQUEST_BYTES, Fault
 from dso.protocol.reading import MessageError
 from dso.system.json_fast import loads
-from dso.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -84,6 +84,8 @@ class Request:
     def query(self, *known: str) -> dict[str, str]:
         """The query's parameters, which have to be among the known ones, each once; RefusedError."""
         found: dict[str, str] = {}
+        if not self._raw.query_string:
+            return found
         for name, value in self._raw.rel_url.query.items():
             if name not in known or name in found:
                 what = "twice" if name in found else "unknown"
@@ -201,7 +203,7 @@ class Server:
         else:
             if answer.pieces is not None:
                 return await self._stream(raw, connection, answer, answer.pieces)
-            response = web.Response(body=answer.body, headers=_headers(answer))
+            response = WholeResponse(answer.body, answer.content_type)
         await self._write(raw, response, connection)
         return response
 
@@ -231,7 +233,7 @@ class Server:
             raise RefusedError(codes.UNSUPPORTED, what, status=HTTPStatus.METHOD_NOT_ALLOWED)
         return methods[raw.method]
 
-    def _refusal(self, refused: RefusedError, raw: web.BaseRequest) -> web.Response:
+    def _refusal(self, refused: RefusedError, raw: web.BaseRequest) -> WholeResponse:
         response = _fault_response(refused.fault, refused.status)
         if not raw.content.is_eof():
             response.force_close()  # the rest of its body is not worth reading
@@ -265,10 +267,13 @@ class Server:
 
     async def _write(self, raw: web.BaseRequest, response: web.StreamResponse, connection: Connection) -> None:
         """Send an answer, to a client that reads it."""
+        await response.prepare(raw)
+        await response.write_eof()
+        if not connection.writing_paused:  # all of it, or nearly, is on its way
+            return
         try:
             async with asyncio.timeout(WRITE_TIMEOUT):
-                await response.prepare(raw)
-                await response.write_eof()
+                await raw.writer.drain()
         except TimeoutError:
             self._too_slow(connection)
 
@@ -280,7 +285,7 @@ class Server:
         self, raw: web.BaseRequest, connection: Connection, answer: Answer, pieces: AsyncGenerator[str, None]
     ) -> web.StreamResponse:
         """Send pieces as they come, until the client goes or the agent ends."""
-        response = web.StreamResponse(headers={**_headers(answer), hdrs.CACHE_CONTROL: "no-store"})
+        response = streaming_response(answer.content_type)
         uid = connection.peer.uid
         if sum(self._streams.values()) >= MAX_STREAMS or self._streams.get(uid, 0) >= MAX_STREAMS_OF_A_USER:
             refused = RefusedError(codes.BUSY, "too many watch this agent already", "end some of those, or try later")
@@ -327,20 +332,16 @@ def parse(body: bytes) -> object:
         raise RefusedError(codes.INVALID_REQUEST, "the body is not JSON in UTF-8") from None
 
 
-def _headers(answer: Answer) -> dict[str, str]:
-    return {hdrs.CONTENT_TYPE: answer.content_type, hdrs.SERVER: f"dso-agent/{VERSION}"}
-
-
 def _too_large() -> RefusedError:
     return RefusedError(codes.TOO_LARGE, f"a body has at most {MAX_REQUEST_BYTES} bytes")
 
 
-def _malformed(_status: int) -> web.Response:
+def _malformed(_status: int) -> WholeResponse:
     return _fault_response(
         Fault(codes.INVALID_REQUEST, "this is not HTTP/1.1, or its head is too large"), HTTPStatus.BAD_REQUEST
     )
 
 
-def _fault_response(fault: Fault, status: int) -> web.Response:
+def _fault_response(fault: Fault, status: int) -> WholeResponse:
     answer = Answer.of({"error": fault.to_json()})
-    return web.Response(status=status, body=answer.body, headers=_headers(answer))
+    return WholeResponse(answer.body, answer.content_type, status)

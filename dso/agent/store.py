@@ -6,7 +6,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from dso.agent.backoff import Backoff
     from dso.protocol.provider import ProviderError, SecretData
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 MAX_VALUES = 10_000
 MAX_BYTES = 64 * 1024 * 1024
 MAX_FAILURES = 4_096
+NEVER = float("-inf")  # was a value fresh that is no longer kept
 _OVERHEAD = 600  # bytes that a value takes besides its content, about
 
 
@@ -28,12 +29,13 @@ class Key(NamedTuple):
 class Cached(NamedTuple):
     """A secret from the cache or fresh; `age` in seconds since the provider gave it.
 
-    `stale`: it should be newer, but the provider cannot be reached.
+    `stale`: it should be newer, but the provider cannot be reached. `kept`: where it is kept, if it is and is fresh.
     """
 
     data: SecretData
     age: float
     stale: bool
+    kept: Value | None = None
 
 
 class Entry(NamedTuple):
@@ -66,15 +68,18 @@ class Failure:
 class Value:
     """A secret as the provider gave it at `fetched_at`; `failure` is that of the last try to renew it.
 
-    `is_refused`: the provider has since said something definite against handing it out, such as
-    that our credentials are void: it is not served beyond its time until it has been renewed.
+    It is fresh until `expires_at`, which has always been for one that is no longer kept. `is_refused`: the provider
+    has since said something definite against handing it out, such as that our credentials are void: it is not served
+    beyond its time until it has been renewed.
     """
 
-    __slots__ = ("data", "failure", "fetched_at", "is_refused", "size")
+    __slots__ = ("data", "expires_at", "failure", "fetched_at", "is_refused", "key", "size")
 
-    def __init__(self, key: Key, data: SecretData, fetched_at: float) -> None:
+    def __init__(self, key: Key, data: SecretData, fetched_at: float, lifetime: float = 0.0) -> None:
+        self.key = key
         self.data = data
         self.fetched_at = fetched_at
+        self.expires_at = fetched_at + lifetime
         self.failure: Failure | None = None
         self.is_refused = False
         self.size = len(data.content) + len(key.path) + _OVERHEAD
@@ -110,6 +115,12 @@ class Store:
             self._values.move_to_end(key)
         return found
 
+    def use(self, values: Iterable[Value]) -> None:
+        """Values that are kept are used."""
+        move = self._values.move_to_end
+        for value in values:
+            move(value.key)
+
     def failure(self, key: Key) -> Failure | None:
         """The last failure of a secret that has a value, or of one that has none."""
         value = self._values.get(key)
@@ -119,12 +130,13 @@ class Store:
         """Keep a value, which ends the key's failure; one that is larger than the bounds is not kept."""
         self.drop(key)
         if value.size > self._max_bytes:
+            value.expires_at = NEVER
             return
         self._values[key] = value
         self.bytes += value.size
         while len(self._values) > self._max_values or self.bytes > self._max_bytes:
             oldest, gone = self._values.popitem(last=False)
-            self.bytes -= gone.size
+            self._gone(gone)
             self._evicted(oldest)
 
     def put_failure(self, key: Key, failure: Failure) -> None:
@@ -143,8 +155,12 @@ class Store:
         self._failures.pop(key, None)
         value = self._values.pop(key, None)
         if value is not None:
-            self.bytes -= value.size
+            self._gone(value)
         return value is not None
+
+    def _gone(self, value: Value) -> None:
+        value.expires_at = NEVER
+        self.bytes -= value.size
 
     def drop_provider(self, provider: str) -> None:
         """Forget everything of a provider."""

@@ -69,9 +69,8 @@ class Bench:
         self.ttl = {"p": TTL, "q": TTL}
         self.backend = Backend()
         self.events = Events()
-        self.cache = Cache(
-            self.backend, self.ttl.__getitem__, emit=self.events, clock=lambda: self.now, random=lambda: 0.0, **options
-        )
+        options = {"random": lambda: 0.0, **options}
+        self.cache = Cache(self.backend, self.ttl.__getitem__, emit=self.events, clock=lambda: self.now, **options)
 
     async def get(self, key: Key = A) -> Cached | ProviderError:
         return (await self.cache.get_many([key]))[key]
@@ -222,8 +221,7 @@ async def test_provider_that_is_down_is_asked_less_and_less_often() -> None:
 
 @in_loop
 async def test_retries_are_spread_by_chance() -> None:
-    bench = Bench()
-    bench.cache._random = random.Random(7).random
+    bench = Bench(random=random.Random(7).random)
     keys = [Key("p", str(number)) for number in range(50)]
     await bench.cache.get_many(keys)
     bench.now += TTL
@@ -628,8 +626,7 @@ class Play:
     """A cache under random steps, and what was true when: since when a secret held what, and what was said of it."""
 
     def __init__(self, seed: int, ahead: float) -> None:
-        self.bench = Bench(ahead=ahead, bounds={"max_values": 3})
-        self.bench.cache._random = random.Random(seed).random
+        self.bench = Bench(ahead=ahead, bounds={"max_values": 3}, random=random.Random(seed).random)
         self.history = {path: [(0.0, b"value of " + path.encode())] for path in "abcd"}
         self.denied_at = dict.fromkeys("abcd", 0.0)
         self.seen: set[str] = set()

@@ -7,7 +7,7 @@ import json
 import os
 import socket
 import struct
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -439,6 +439,21 @@ async def test_a_body_that_is_on_its_way_does_not_have_to_make_room() -> None:
         first.send(b" " * 998 + b"}")
         assert (await first.answer())[0] == 200
         assert (await late)[0] == 200
+
+
+@in_loop
+async def test_clients_that_come_together_are_let_in_together() -> None:
+    """Else a crowd that is in already would be served again and again before the last of them is."""
+    async with serving_bench() as bench:
+        with ExitStack() as stack:
+            for _ in range(100):
+                one = stack.enter_context(socket.socket(socket.AF_UNIX))
+                one.connect("a.sock")
+            turns = 0
+            while len(bench.server.hub) < 100:
+                await asyncio.sleep(0)
+                turns += 1
+        assert turns <= 10
 
 
 @in_loop
