@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dso.agent.connections import HEAD_TIMEOUT
+from dso.agent.server import BODY_TIMEOUT
 from tests.support.agent import Agent, ask
 from tests.support.canary import Canary
 from tests.support.memory import MIB, descriptors, resident, threads
@@ -30,9 +32,7 @@ HEAD = b"POST /v1/resolve HTTP/1.1\r\nHost: dso\r\nContent-Type: application/jso
 @pytest.fixture(scope="module")
 def agent() -> Iterator[Agent]:
     with Agent() as running:
-        running.write_secrets(
-            {"a": {"text": SECRET.text}, "slow": {"text": "late"}, "large": {"text": "x" * 3_000_000}}
-        )
+        running.write_secrets({"a": {"text": SECRET.text}})
         running.use_fake().start()
         yield running
 
@@ -78,9 +78,12 @@ def test_clients_that_send_a_byte_now_and_then_hinder_nobody(agent: Agent) -> No
             assert agent.request("GET", "/healthz").status == 200
 
 
-def test_a_request_that_is_never_finished_is_hung_up_on(agent: Agent) -> None:
+def test_a_request_that_is_never_finished_is_hung_up_on() -> None:
     """Whoever forgets a connection in the middle, or holds it on purpose, does not keep it for good."""
-    with connections(agent, 3) as unfinished:
+    assert 0 < HEAD_TIMEOUT <= BODY_TIMEOUT <= 30
+    hasty = "from dso.agent import connections, server; server.BODY_TIMEOUT = 2.0"
+    hasty += "; connections.Limits.__init__.__kwdefaults__['head'] = 1.0"
+    with Agent(before=hasty).use_fake() as agent, connections(agent.start(), 3) as unfinished:
         for connection, words in zip(unfinished, (b"GET /healthz HT", HEAD, HEAD + b'{"values":'), strict=True):
             connection.sendall(words)
         for connection in unfinished:

@@ -27,16 +27,18 @@ if TYPE_CHECKING:
 PLUGINS = os.path.join(os.path.dirname(__file__), "plugins")
 
 # -P: the current directory of a test must not be able to shadow a module.
-_SOURCE = (
-    f"import runpy, sys; sys.path.insert(0, {ROOT!r}); sys.argv[0] = 'dso-agent'; "
-    "runpy.run_module('dso.entry.dso_agent', run_name='__main__', alter_sys=False)"
-)
+_BEGINNING = f"import runpy, sys; sys.path.insert(0, {ROOT!r}); sys.argv[0] = 'dso-agent'"
+_START = "runpy.run_module('dso.entry.dso_agent', run_name='__main__', alter_sys=False)"
 
 
-def agent_command(variant: str) -> list[str]:
-    """What starts dso-agent: the source tree's, a frozen one (`frozen`) or the one of releases (`release`)."""
+def agent_command(variant: str, before: str = "pass") -> list[str]:
+    """What starts dso-agent: the source tree's, a frozen one (`frozen`) or the one of releases (`release`).
+
+    `before` are statements in one line that the source tree's runs first, such as those that shorten a time limit.
+    """
     if variant == "source":
-        return [PYTHON, "-P", "-c", _SOURCE]
+        return [PYTHON, "-P", "-c", f"{_BEGINNING}; {before}; {_START}"]
+    assert before == "pass", "only the source tree's agent can be changed"
     return [binary("dso-agent", variant)]
 
 
@@ -72,14 +74,16 @@ class Agent:
         config: str = "",
         *,
         variant: str = "source",
+        before: str = "pass",
         args: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         volume_socket: str | None = None,
     ) -> None:
-        """`config` is dso.yaml without `version:` and `agent:`."""
+        """`config` is dso.yaml without `version:` and `agent:`; `before` as in `agent_command`."""
         self.directory = tempfile.mkdtemp(prefix="dso-agent-")
         os.chmod(self.directory, 0o755)  # its sockets decide who may connect
         self.variant = variant
+        self.before = before
         self.args = list(args)
         self.env = dict(env or {})
         self.config_file, self.log_file = self.path("dso.yaml"), self.path("agent.log")
@@ -154,7 +158,7 @@ class Agent:
 
     def command(self, *args: str) -> list[str]:
         """Its command line."""
-        return [*agent_command(self.variant), "--config", self.config_file, *self.args, *args]
+        return [*agent_command(self.variant, self.before), "--config", self.config_file, *self.args, *args]
 
     def start(self, *, wait: bool = True, **popen: Any) -> Self:
         """Start it, and wait until it answers; if it ends instead, its log is in the error."""
