@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from dso.protocol.stream import AgentEvent, LogLine
 
 _LINES = "application/x-ndjson"
-_MAX_KNOWN, _MAX_KNOWN_BODY = 64, 16 * 1024
+_MAX_KNOWN, _MAX_KNOWN_BODY = 1024 * 1024, 16 * 1024  # bytes of requests that are remembered, and of one
 _CONFIG_FAULTS = "it has faults, which the agent's log names"  # for those who may not see that log
 _MAX_NAMES = 100  # of secrets in one line of the log
 
@@ -71,6 +71,7 @@ class Endpoints:
     def __init__(self, state: State) -> None:
         self._state = state
         self._requests: dict[bytes, messages.ResolveRequest] = {}
+        self._known_bytes = 0
         self.routes: dict[str, dict[str, Endpoint]] = {
             messages.HEALTH: {"GET": self.health},
             messages.RESOLVE: {"POST": self.resolve},
@@ -125,9 +126,11 @@ class Endpoints:
         if known is None:
             known = messages.ResolveRequest.from_json(parse(body))
             if len(body) <= _MAX_KNOWN_BODY:
-                if len(self._requests) >= _MAX_KNOWN:
+                if self._known_bytes + len(body) > _MAX_KNOWN:
                     self._requests.clear()
+                    self._known_bytes = 0
                 self._requests[body] = known
+                self._known_bytes += len(body)
         return known
 
     def _note(self, event: str, caller: Caller, found: Sequence[str]) -> None:

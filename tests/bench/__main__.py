@@ -12,7 +12,7 @@ import tempfile
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.bench import cases, cloud, figures, machine, providers, report, stack, startup
+from tests.bench import agent_curves, cases, cloud, figures, machine, providers, report, stack, startup
 from tests.bench.measure import CommandFailedError
 from tests.bench.part import Setting
 from tests.bench.peers import part as peers
@@ -32,6 +32,7 @@ PARTS: tuple[tuple[str, str, Callable[[Setting], Part]], ...] = (
     ("startup", "Start-up", startup.measure),
     ("stack", "A stack", stack.measure),
     ("agent", "The agent", cloud.measure),
+    ("agent-curves", "The agent as it grows", agent_curves.measure),
     ("plugins", "Providers", providers.measure),
     ("peers", "Other programs", peers.measure),
 )

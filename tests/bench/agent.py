@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import socket
 import time
-from multiprocessing import get_context
 from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tests.bench.clients import serve
 from tests.bench.measure import CommandFailedError, Series
 from tests.support.agent import Agent
 from tests.support.memory import MIB, resident
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from multiprocessing.connection import Connection
+    from collections.abc import Callable, Sequence
 
 BATCH = 50
 REFERENCES = [f"dso://fake/shop/secret-{number:05d}" for number in range(BATCH)]
@@ -36,7 +34,7 @@ class Load(NamedTuple):
     seconds: float
     requests: int
     errors: int
-    wall: list[float]
+    wall: Sequence[float]
     memory_before: int
     memory_after: int
 
@@ -138,59 +136,28 @@ def request_series(agent: Agent, rounds: int) -> list[Series]:
 
 
 def load(agent: Agent, clients: int, seconds: float, warm_up: float, tell: Callable[[str], None]) -> Load:
-    """Clients that resolve without a pause, each a process of its own."""
+    """So many clients at once, which resolve without a pause."""
     check_values(agent)
-    context = get_context("fork")
-    until = time.monotonic() + seconds
-    pipes, workers = [], []
-    for _ in range(clients):
-        ours, theirs = context.Pipe(duplex=False)
-        worker = context.Process(target=_use, args=(agent.socket, until, theirs))
-        worker.start()
-        theirs.close()
-        pipes.append(ours)
-        workers.append(worker)
-    memory = list(_samples(agent, until, tell))
-    results = [pipe.recv() for pipe in pipes]
-    for worker in workers:
-        worker.join()
+    memory: list[tuple[float, int]] = []
+    begun = time.monotonic()
+
+    def note() -> None:
+        size = resident(agent.pids)
+        memory.append((time.monotonic() - begun, size))
+        tell(f"{memory[-1][0]:.0f} s, {size / MIB:.1f} MiB")
+
+    served = serve(agent.socket, [RESOLVE], clients, seconds, meanwhile=note)
     warm = [size for age, size in memory if age >= warm_up] or [memory[-1][1]]
     part = max(1, len(warm) // 5)
     return Load(
         clients,
         seconds,
-        sum(len(wall) for _, wall in results),
-        sum(errors for errors, _ in results),
-        [taken for _, wall in results for taken in wall],
+        len(served.wall) + served.errors,
+        served.errors,
+        served.wall,
         int(median(warm[:part])),
         int(median(warm[-part:])),
     )
-
-
-def _samples(agent: Agent, until: float, tell: Callable[[str], None]) -> Iterator[tuple[float, int]]:
-    """The agent's memory twice a second, and how long the run had lasted then."""
-    begun = time.monotonic()
-    while (now := time.monotonic()) < until:
-        size = resident(agent.pids)
-        tell(f"{now - begun:.0f} s, {size / MIB:.1f} MiB")
-        yield now - begun, size
-        time.sleep(0.5)
-
-
-def _use(path: str, until: float, results: Connection) -> None:
-    errors, wall = 0, []
-    client = None
-    while time.monotonic() < until:
-        begun = time.perf_counter_ns()
-        try:
-            client = client or Client(path)
-            client.ask(RESOLVE)
-        except (OSError, CommandFailedError, ValueError):
-            errors += 1
-            client = None
-        wall.append((time.perf_counter_ns() - begun) / 1e6)
-    results.send((errors, wall))
-    os._exit(0)
 
 
 def memory_after_many(agent: Agent) -> int:

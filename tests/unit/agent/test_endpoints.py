@@ -108,3 +108,14 @@ async def test_following_the_log_ends_when_a_new_configuration_forbids_it() -> N
         await asyncio.wait_for(anext(alices), 30)
     assert json.loads(await anext(roots))["message"] == "after"
     await roots.aclose()
+
+
+@in_loop
+async def test_requests_that_are_remembered_have_a_bound_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dso.agent.endpoints._MAX_KNOWN", 1000)
+    endpoints = Endpoints(State(None))  # type: ignore[arg-type]
+    for number in range(100):
+        body = b'{"values": ["dso://%d"]}' % number
+        assert endpoints._resolve_request(body).values == [f"dso://{number}"]
+        assert endpoints._resolve_request(body) is endpoints._resolve_request(body)
+        assert sum(map(len, endpoints._requests)) == endpoints._known_bytes <= 1000
