@@ -94,7 +94,9 @@ def start_app(machine: Machine) -> None:
     """A container with a file secret."""
     machine.run("docker", "volume", "create", "-d", "dso", "-o", f"spec={SPEC}", "app")
     words = ["--name", "app", "--restart", "always", "--stop-signal", "KILL", "--network", "none", "-v", "app:/s:ro"]
-    machine.run("docker", "run", "-d", *words, "dso-test/busybox", "sh", "-c", "cat /s/db >/at-start; sleep inf")
+    words += ["--tmpfs", "/seen"]  # which each start begins with an empty one of
+    note = "cat /s/db >/seen/first && mv /seen/first /seen/at-start; sleep inf"
+    machine.run("docker", "run", "-d", *words, "dso-test/busybox", "sh", "-c", note)
     check_app(machine)
 
 
@@ -102,8 +104,8 @@ def check_app(machine: Machine) -> None:
     """It runs, has the secret and had it when it started."""
     running = ["docker", "inspect", "-f", "{{.State.Running}}", "app"]
     wait_until(lambda: machine.run(*running, check=False).out == "true\n", "the container", timeout=120, interval=0.5)
-    for path in ("/s/db", "/at-start"):
-        assert machine.run("docker", "exec", "app", "cat", path).out == SECRET.text
+    for read in ("cat /s/db", "until cat /seen/at-start 2>&-; do sleep 0.1; done"):
+        assert machine.run("docker", "exec", "app", "sh", "-c", read).out == SECRET.text
 
 
 def remove_app(machine: Machine) -> None:

@@ -257,9 +257,9 @@ def create_volume(machine: Machine, name: str) -> None:
 def start_app(machine: Machine, name: str) -> None:
     create_volume(machine, name)
     words = ["--name", name, "--restart", "always", "--stop-signal", "KILL", "-v", f"{name}:/run/secrets/dso:ro"]
-    machine.run(
-        "docker", "run", "-d", *words, "dso-test/busybox", "sh", "-c", "cat /run/secrets/dso/db >/at-start; sleep inf"
-    )
+    words += ["--tmpfs", "/seen"]  # which each start begins with an empty one of
+    note = "cat /run/secrets/dso/db >/seen/first && mv /seen/first /seen/at-start; sleep inf"
+    machine.run("docker", "run", "-d", *words, "dso-test/busybox", "sh", "-c", note)
     assert content(machine, name) == SECRET.text
 
 
@@ -271,7 +271,8 @@ def remove_app(machine: Machine, name: str) -> None:
 def content(machine: Machine, name: str) -> str:
     """What the container sees now, and saw when it started."""
     now = machine.run("docker", "exec", name, "cat", "/run/secrets/dso/db").out
-    assert machine.run("docker", "exec", name, "cat", "/at-start").out == now
+    first = "until cat /seen/at-start 2>&-; do sleep 0.1; done"
+    assert machine.run("docker", "exec", name, "sh", "-c", first).out == now
     return now
 
 
