@@ -105,6 +105,12 @@ bench: .venv/.ready ## Measure DSO beside its yardsticks and write docs/benchmar
 	build/machine/backends.sh >/dev/null
 	$(ON_ENGINE) $(PYTHON) -m tests.bench $(OPTIONS)
 
+# A test compares with it (tests/cli/test_instruction_counts.py), and says when it is to be renewed.
+.PHONY: baseline
+baseline: .venv/.ready $(RELEASE)/frozen/docker-dso ## Count start-up's instructions and keep them in tests/bench/baseline.json
+	build/machine/test-tools.sh
+	$(PYTHON) -m tests.bench.counts
+
 .PHONY: clean
 clean: ## Remove everything that was built, and .venv
 	rm -rf dist .build .venv .mypy_cache .ruff_cache .hypothesis
