@@ -21,8 +21,6 @@ def run() -> int:
     try:
         sys.excepthook = sys.unraisablehook = _say_nothing_of_values
         _take_interrupts()
-        _survive_an_upgrade()
-        _restore_environment()
         sys.modules["gettext"] = _untranslated()
         from dso.cli.main import main
         from dso.system.memory import forbid_core_files
@@ -73,26 +71,14 @@ def _say_nothing_of_values(*details: object) -> None:
 
 
 def _take_interrupts() -> None:
-    """Turn ^C into KeyboardInterrupt again, unless our parent has us ignore it (see `dso.entry.early`)."""
+    """Turn ^C into KeyboardInterrupt again, unless our parent has us ignore it.
+
+    Until here it just ends the process, since the boot loader leaves it so: there is nothing yet to be told about.
+    """
     from _signal import SIG_DFL, SIGINT, default_int_handler, getsignal, signal  # type: ignore[import-not-found]
 
     if getsignal(SIGINT) == SIG_DFL:
         signal(SIGINT, default_int_handler)
-
-
-def _survive_an_upgrade() -> None:
-    """Read modules from the program that runs, not from what is at its path by then: `up` may run for days."""
-    importers = sys.modules.get("pyimod02_importers")  # PyInstaller's, there when frozen
-    if importers:
-        from dso.entry.lazy import running_executable
-
-        importers.pyz_archive._filename = running_executable()  # noqa: SLF001  # PyInstaller has no public name for it
-
-
-def _restore_environment() -> None:
-    early = sys.modules.get("dso.entry.early")  # there when frozen
-    if early and early.VIRTUAL_ENV is not None:
-        os.environb[b"VIRTUAL_ENV"] = early.VIRTUAL_ENV
 
 
 def _untranslated() -> "ModuleType":

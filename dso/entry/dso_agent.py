@@ -3,14 +3,11 @@
 import os
 import sys
 
-from dso.entry.daemon import survive_an_upgrade
-
 
 def run() -> int:
     """Run the agent and return its exit code; no exception gets past this function, since its text may hold a value."""
     try:
         sys.excepthook = sys.unraisablehook = _say_nothing_of_values
-        survive_an_upgrade()
         from dso.agent.main import main
 
         code = main(sys.argv)

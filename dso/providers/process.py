@@ -12,8 +12,7 @@ from dso.protocol.provider import PLUGIN_PREFIX
 from dso.providers.log import credentials_in, start_log
 from dso.providers.serve import serve
 from dso.system.hardening import forbid_dumping, lock_memory
-from dso.system.memory import boot_loader, forbid_core_files
-from dso.system.proc import child_environment
+from dso.system.memory import forbid_core_files
 from dso.version import VERSION
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
 DEFECT = 70
 USAGE = 125
-_PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 
 
 class _TerminatedError(BaseException):
@@ -54,7 +52,6 @@ def _run(provider_class: type[Provider], argv: Sequence[str]) -> int:
         return USAGE
     _take_signals()
     _protect_memory()
-    _restore_environment()
     stdin, stdout = _take_streams()
     log = start_log(sys.stderr)
     return serve(provider_class, stdin, stdout, configured=lambda config: log.hide(credentials_in(config)))
@@ -77,21 +74,6 @@ def _protect_memory() -> None:
     forbid_core_files()
     forbid_dumping()
     lock_memory()
-    if boot_loader():
-        # Who kills a one-file binary kills its boot loader, and we would be left over.
-        from ctypes import CDLL
-
-        CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if not boot_loader():  # it went before the kernel knew
-            os._exit(DEFECT)
-
-
-def _restore_environment() -> None:
-    """What our libraries start (`credential_process` of AWS) must not take our boot loader's variables for its own."""
-    if hasattr(sys, "_MEIPASS"):
-        environment = child_environment()
-        os.environ.clear()
-        os.environ.update(environment)
 
 
 def _take_streams() -> tuple[BinaryIO, BinaryIO]:

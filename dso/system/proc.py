@@ -15,15 +15,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-# What the boot loader of a one-file binary, and Docker when it starts a plugin, set for us alone.
+# What Docker, when it starts a plugin, and the user set for us alone.
 _PLUGIN_SOCKET = "DOCKER_CLI_PLUGIN_SOCKET"
 _OWN_VARIABLES = frozenset(
     {
         _PLUGIN_SOCKET,
         "DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND",
         "DOCKER_CLI_PLUGIN_USE_DIAL_STDIO",
-        "LD_LIBRARY_PATH_ORIG",
-        "_MEIPASS2",
         *PRIVATE_VARIABLES,
     }
 )
@@ -32,17 +30,9 @@ _OWN_VARIABLES = frozenset(
 def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment for a child: the user's own, without what is meant for this process only.
 
-    The boot loader's variables go (a child that is frozen too would take our unpacked files for
-    its own), `LD_LIBRARY_PATH` gets the user's value back, and no key to the vault is handed on.
+    No key to the vault is handed on.
     """
-    environment = {
-        name: value for name, value in os.environ.items() if name not in _OWN_VARIABLES and not name.startswith("_PYI_")
-    }
-    original = os.environ.get("LD_LIBRARY_PATH_ORIG")
-    if original is not None:
-        environment["LD_LIBRARY_PATH"] = original
-    elif "_PYI_ARCHIVE_FILE" in os.environ:
-        environment.pop("LD_LIBRARY_PATH", None)
+    environment = {name: value for name, value in os.environ.items() if name not in _OWN_VARIABLES}
     environment.update(extra or {})
     return environment
 
@@ -225,14 +215,11 @@ class _Witness:
     """A process that does nothing but die of what our process group gets, which tells it from what we alone get.
 
     The terminal's ^C, `timeout` and systemd signal the whole group, Compose included; `kill` and
-    `pkill` signal processes of DSO alone. The signal looks the same to us. One-file binaries are
-    two processes besides, and the boot loader's repeats to ours every signal it gets: such a copy
-    of a signal that has been dealt with is let go.
+    `pkill` signal processes of DSO alone. The signal looks the same to us.
 
     The witness is a `cat` that waits for the end of a pipe, and so for ours, however that comes.
     """
 
-    COPY_WITHIN = 1.0  # seconds between a signal and the boot loader's copy of it
     DEATH_WITHIN = 0.1  # seconds between our getting a signal and the witness's death of it
 
     def __init__(self, mask: object) -> None:
@@ -240,7 +227,6 @@ class _Witness:
         self._mask = mask
         self._pid = 0
         self._pipe = (-1, -1)
-        self._dealt_with = -self.COPY_WITHIN
 
     def start(self) -> None:
         """Start one; without `cat` on PATH there is none, and every signal counts as sent to us alone."""
@@ -256,15 +242,10 @@ class _Witness:
             self._pid = 0
 
     def saw_it(self) -> bool:
-        """Whether the child needs not be told of this signal: it got it too, or this is a copy."""
-        from time import monotonic
-
-        if self._died():
-            self.start()
-        elif monotonic() - self._dealt_with >= self.COPY_WITHIN:
-            self._dealt_with = monotonic()
+        """Whether the child needs not be told of this signal, since it got it too."""
+        if not self._died():
             return False
-        self._dealt_with = monotonic()
+        self.start()
         return True
 
     def _died(self) -> bool:
