@@ -9,22 +9,28 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 python=$1 output=$2
 
-# Where its header files and its static library are, and what that is linked with. Other libraries than the C library's
-# own go in as well: a path ending in .a is from where it was built, and has been kept beside it.
-set -- "$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')" \
-    "$("$python" -c 'import os, sysconfig as s; print(os.path.join(s.get_path("stdlib"), os.path.basename(s.get_config_var("LIBPL"))))')" \
-    "$("$python" -c 'import sysconfig; print(sysconfig.get_config_var("LIBRARY"))')"
-headers=$1 libraries=$2 library=$3
-linked=$("$python" -c '
-import os, sys, sysconfig
-directory, system = sys.argv[1], {"-lm", "-ldl", "-lpthread", "-lutil"}
+# Debian has one library for programs that are loaded anywhere in memory, and one for others.
+found=$("$python" -c '
+import os, sysconfig
+libraries = os.path.join(sysconfig.get_path("stdlib"), os.path.basename(sysconfig.get_config_var("LIBPL")))
+library = os.path.join(libraries, sysconfig.get_config_var("LIBRARY"))
+independent = library.removesuffix(".a") + "-pic.a"
+print(sysconfig.get_path("include"), independent if os.path.exists(independent) else library)
+
+# What it is linked with goes in as well, but for the C library itself. A path is where that was when the interpreter
+# was built, and it has been kept beside it.
+system = {"-lm", "-ldl", "-lpthread", "-lutil"}
 for word in dict.fromkeys((sysconfig.get_config_var("MODLIBS") or "").split()):
     if word.endswith(".a"):
-        print(os.path.join(directory, os.path.basename(word)))
+        print(os.path.join(libraries, os.path.basename(word)))
     elif word.startswith("-l") and word not in system:
-        print(f"-l:lib{word[2:]}.a")' "$libraries")
+        print(f"-l:lib{word[2:]}.a")')
+# shellcheck disable=SC2086  # a list of words
+set -- $found
+headers=$1 library=$2
+shift 2
 
-# Not position-independent: it starts without relocations. The interpreter whole, and visible to extension modules.
-# shellcheck disable=SC2086  # lists of words
-${CC:-cc} -O2 -Wall -Wextra -fno-pie -no-pie -s -I"$headers" "$here"/*.c -o "$output" -Wl,--export-dynamic \
-    -Wl,--whole-archive "$libraries/$library" -Wl,--no-whole-archive $linked -Wl,--as-needed -lm -ldl -lpthread -lutil
+# The interpreter whole, and visible to extension modules. All that is hardening, as distributions have it.
+${CC:-cc} -std=gnu11 -O2 -Wall -Wextra -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE -pie -s -I"$headers" \
+    "$here"/*.c -o "$output" -Wl,-z,relro,-z,now -Wl,--export-dynamic \
+    -Wl,--whole-archive "$library" -Wl,--no-whole-archive "$@" -Wl,--as-needed -lm -ldl -lpthread -lutil

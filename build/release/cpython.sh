@@ -25,6 +25,7 @@ without="_bz2 _curses _curses_panel _dbm _gdbm _hashlib _interpchannels _interpq
     readline xxlimited xxlimited_35"
 
 export PATH=$here:$PATH CC=zcc.sh CXX=false AR=ar RANLIB=ranlib OPT="-DNDEBUG -fwrapv -O3"
+export CFLAGS_NODIST=-fPIE # extension modules add their -fPIC behind it
 export ZLIB_CFLAGS="-I$libraries/usr/include" ZLIB_LIBS="$libraries/usr/lib/libz.a"
 export LIBFFI_CFLAGS="-I$libraries/usr/include" LIBFFI_LIBS="$libraries/usr/lib/libffi.a"
 export LIBEXPAT_CFLAGS="-I$libraries/usr/include" LIBEXPAT_LDFLAGS="$libraries/usr/lib/libexpat.a"
