@@ -107,11 +107,14 @@ def work_directory() -> str:
 def _modules(pure: Toc) -> Toc:
     """Compiled, without those that are in every interpreter."""
     found = []
-    for name, source, _ in sorted(pure):
+    nothing = os.path.join(work_directory(), "__init__.py")
+    open(nothing, "w").close()  # what a name space package has, for which PyInstaller says that its source is "-"
+    for name, place, _ in sorted(pure):
         if _imp.is_frozen(name):
             continue
+        source = nothing if place == "-" else place
         path = compile_pymodule(name, source, workpath=os.path.join(CONF["workpath"], "modules"), optimize=0)
-        is_package = source == "-" or os.path.basename(source) == "__init__.py"
+        is_package = os.path.basename(source) == "__init__.py"
         found.append((name, path, PACKAGE if is_package else "PYMODULE"))
     return found
 
