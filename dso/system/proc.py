@@ -176,7 +176,7 @@ def attach(argv: Sequence[str], *, environment: Mapping[str, str] | None = None,
     finally:
         witness.stop()
         while sigtimedwait(ending, 0):
-            pass  # a copy that came late must not end us after the child
+            pass  # what came as the child ended must not end us: the exit code is the child's
         pthread_sigmask(SIG_SETMASK, before)
 
 
