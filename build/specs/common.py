@@ -28,6 +28,9 @@ Toc = list[tuple[str, str, str]]  # PyInstaller's: name in the binary, path here
 
 ROOT = os.path.dirname(os.path.dirname(CONF["specpath"]))
 
+# Found by name: the interpreter's own for text, and what files are opened with.
+CODECS = ("encodings.utf_8", "encodings.ascii", "encodings.latin_1")
+
 # What an extension module of ours may be linked with that is on every machine.
 EVERYWHERE = ("libgcc_s.so.1",)
 
@@ -74,7 +77,7 @@ def freeze(
     analysis = Analysis(
         [os.path.join(ROOT, script)],
         pathex=[ROOT],
-        hiddenimports=["encodings.utf_8", "dso.entry.lazy", *hidden_imports],
+        hiddenimports=["dso.entry.lazy", *CODECS, *hidden_imports],
         hookspath=[os.path.join(CONF["specpath"], "hooks")],
         excludes=excludes,
     )
