@@ -168,7 +168,7 @@ def _samples(agent: Agent, until: float, tell: Callable[[str], None]) -> Iterato
     """The agent's memory twice a second, and how long the run had lasted then."""
     begun = time.monotonic()
     while (now := time.monotonic()) < until:
-        size = resident(agent.pids)
+        size = resident([agent.pid])
         tell(f"{now - begun:.0f} s, {size / MIB:.1f} MiB")
         yield now - begun, size
         time.sleep(0.5)
@@ -191,7 +191,7 @@ def _use(path: str, until: float, results: Connection) -> None:
 
 
 def memory_after_many(agent: Agent) -> int:
-    """Resident memory of the agent's two processes, idle, after it has served a thousand secrets."""
+    """Resident memory of the agent, idle, after it has served a thousand secrets."""
     wanted = [f"dso://fake/many/secret-{number:05d}" for number in range(MANY_SECRETS)]
     for first in range(0, MANY_SECRETS, 100):
         resolved = agent.resolve(*wanted[first : first + 100])
@@ -199,7 +199,7 @@ def memory_after_many(agent: Agent) -> int:
             raise CommandFailedError(f"the agent could not resolve: {resolved['errors'][0]}")
     agent.resolve(*wanted)
     time.sleep(1)
-    return resident(agent.pids)
+    return resident([agent.pid])
 
 
 def mount_series(agent: Agent, rounds: int) -> list[Series]:
