@@ -2,6 +2,7 @@
 
 #include <endian.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/auxv.h>
@@ -36,6 +37,27 @@ static bool is_cookie(const unsigned char *at)
     return memcmp(at, "MEI", 3) == 0 && at[3] == 014 && memcmp(at + 4, "\013\012\013\016", 4) == 0;
 }
 
+/* Whether all entries are within the archive: whoever reads them later does not look. */
+static bool is_sound(void)
+{
+    const unsigned char *position = table;
+
+    while (position < table_end) {
+        const struct header *header = (const struct header *)position;
+        size_t left = (size_t)(table_end - position), length;
+        if (left <= sizeof *header)
+            return false;
+        length = be32toh(header->length);
+        if (length <= sizeof *header || length > left || position[length - 1] != 0 || header->compressed)
+            return false;
+        if (be32toh(header->stored) > INT_MAX
+            || (uint64_t)be32toh(header->offset) + be32toh(header->stored) > (size_t)(table - archive))
+            return false;
+        position += length;
+    }
+    return true;
+}
+
 static int open_at(const unsigned char *file, size_t size)
 {
     const struct cookie *cookie;
@@ -49,12 +71,13 @@ static int open_at(const unsigned char *file, size_t size)
             return -1;
     cookie = (const struct cookie *)(file + end);
     end += sizeof *cookie;
-    if (be32toh(cookie->length) > end || (uint64_t)be32toh(cookie->table) + be32toh(cookie->table_length) > be32toh(cookie->length))
+    if (be32toh(cookie->length) > end
+        || (uint64_t)be32toh(cookie->table) + be32toh(cookie->table_length) > be32toh(cookie->length))
         return -1;
     archive = file + end - be32toh(cookie->length);
     table = archive + be32toh(cookie->table);
     table_end = table + be32toh(cookie->table_length);
-    return 0;
+    return is_sound() ? 0 : -1;
 }
 
 static int open_file(const char *name)

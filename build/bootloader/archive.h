@@ -26,7 +26,7 @@ struct cursor {
     const unsigned char *position;
 };
 
-/* Map the executable of this process; -1 if it cannot be read or holds no archive. */
+/* Map the executable of this process; -1 if it cannot be read, or holds no archive that is whole. */
 int archive_open(void);
 
 /* The path of the executable, as the kernel tells it. */

@@ -10,6 +10,7 @@
 
 #include <Python.h>
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@
 #include "archive.h"
 
 #define ROOT L"/proc/self/exe" /* where modules say they come from: a file, in which nobody can put another */
+#define DAMAGED "is damaged: install DSO again"
 
 static int answer(const char *word)
 {
@@ -97,41 +99,60 @@ static PyStatus start(int argc, char **argv)
     return status;
 }
 
-static int run(void)
+/* No file of ours may take the place of a standard stream that is closed: what is written to that would go into it.
+ * Reading and writing fail as before, but for messages, of which nobody wants to know. */
+static void occupy_streams(void)
+{
+    static const int modes[] = {O_WRONLY, O_RDONLY, O_RDWR};
+
+    for (int stream = STDIN_FILENO; stream <= STDERR_FILENO; stream++)
+        if (fcntl(stream, F_GETFD) < 0 && open("/dev/null", modes[stream]) != stream)
+            return; /* there is no /dev */
+}
+
+/* Say in one line why there will be nothing; the exit code, that of a defect (dso/errors.py). */
+static int fail(const char *program, const char *what)
+{
+    fprintf(stderr, "Error: %s %s\n", program, what);
+    return 70;
+}
+
+/* Run the launcher, which ends the process itself. What it lets through goes to sys.excepthook: no exception's text may
+ * be shown (dso/entry/failure.py). */
+static int run(const char *program)
 {
     PyObject *lazy = PyImport_ImportModule("dso.entry.lazy");
-    PyObject *none = lazy ? PyObject_CallMethod(lazy, "install", NULL) : NULL;
 
-    if (!none)
-        return -1;
-    Py_DECREF(none);
-    Py_DECREF(lazy);
-    return PyImport_ImportFrozenModule("__main__");
+    if (!lazy) {
+        PyErr_Clear();
+        return fail(program, DAMAGED);
+    }
+    if (!PyObject_CallMethod(lazy, "install", NULL) || PyImport_ImportFrozenModule("__main__") < 0)
+        PyErr_Print();
+    return 70;
 }
 
 int main(int argc, char **argv)
 {
+    const char *program = argc ? argv[0] : "this program";
     PyStatus status;
 
-    if (archive_open() < 0) {
-        fprintf(stderr, "Error: %s is damaged: install DSO again\n", argc ? argv[0] : "this program");
-        return 70;
-    }
+    occupy_streams();
+    if (archive_open() < 0)
+        return fail(program, DAMAGED);
     if (argc > 1) {
         int told = answer(argv[1]);
         if (told >= 0)
             return told;
     }
-    if (freeze_modules() < 0 || archive_module() < 0) {
-        fputs("Error: there is not enough memory\n", stderr);
-        return 70;
-    }
+    if (freeze_modules() < 0 || archive_module() < 0)
+        return fail(program, "cannot start: there is not enough memory");
     signal(SIGPIPE, SIG_IGN); /* as `python` has these two */
     signal(SIGXFSZ, SIG_IGN);
     status = start(argc, argv);
-    if (PyStatus_Exception(status))
-        Py_ExitStatusException(status);
-    if (run() < 0)
-        PyErr_Print();
-    return 70; /* a launcher ends the process itself */
+    if (PyStatus_Exception(status)) {
+        fprintf(stderr, "Error: %s cannot start: %s\n", program, status.err_msg ? status.err_msg : "nobody says why");
+        return 70;
+    }
+    return run(program);
 }

@@ -2,13 +2,16 @@
  *
  * `names()`: of all entries that are not code.  `read(NAME)`: an entry's content.
  * `load(NAME)`: load the shared library in an entry, and return the path that the dynamic linker knows it by from then
- * on; OSError with its message if it cannot be loaded.
+ * on. PermissionError if the machine lets no code run from anywhere we can put it, OSError with the dynamic linker's
+ * message if that cannot load it.
  */
 
 #include <Python.h>
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -16,6 +19,10 @@
 #include <unistd.h>
 
 #include "archive.h"
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 8U /* <linux/memfd.h> of Linux 6.3 */
+#endif
 
 static PyObject *names(PyObject *self, PyObject *none)
 {
@@ -71,57 +78,88 @@ static int fill(int file, const struct entry *entry)
     return 0;
 }
 
-/* From anonymous memory: nothing is left behind whatever happens. The descriptor stays open, since the dynamic linker
- * knows a library by its path, and would take the next one with the same number for this one. */
-static void *load_from_memory(const struct entry *entry, char *path, size_t size)
+/* Whether the machine lets the content of a file run, and the dynamic linker gets at it by this path. */
+static bool may_run(int file, const char *path)
 {
-    int file = memfd_create(entry->name, MFD_CLOEXEC);
-    void *library;
+    void *mapped = mmap(NULL, 1, PROT_READ | PROT_EXEC, MAP_PRIVATE, file, 0);
 
-    if (file < 0)
-        return NULL;
-    snprintf(path, size, "/proc/self/fd/%d", file);
-    library = fill(file, entry) < 0 ? NULL : dlopen(path, RTLD_NOW);
-    if (!library)
-        close(file);
-    return library;
+    if (mapped == MAP_FAILED)
+        return false;
+    munmap(mapped, 1);
+    return access(path, F_OK) == 0;
 }
 
-/* Where that is forbidden: from a file that is gone before anybody else could want it. */
-static void *load_from_file(const struct entry *entry, char *path, size_t size)
+/* From a file without a name: nothing is left behind whatever happens. The descriptor stays open, since the dynamic
+ * linker knows a library by its path, and would take the next one with the same number for this one. */
+static bool load_unnamed(int file, const struct entry *entry, char *path, size_t size, void **library)
 {
-    const char *directory = getenv("TMPDIR");
-    void *library = NULL;
+    bool may;
+
+    if (file < 0)
+        return false;
+    snprintf(path, size, "/proc/self/fd/%d", file);
+    may = fill(file, entry) == 0 && may_run(file, path);
+    if (may)
+        *library = dlopen(path, RTLD_NOW);
+    if (!*library)
+        close(file);
+    return may;
+}
+
+/* Without the mark that it may be executed, which the dynamic linker does not need: many a kernel forbids it, and all
+ * since Linux 6.3 warn of files that do not say. */
+static int memory_file(const char *name)
+{
+    int file = memfd_create(name, MFD_CLOEXEC | MFD_NOEXEC_SEAL);
+
+    return file < 0 && errno == EINVAL ? memfd_create(name, MFD_CLOEXEC) : file;
+}
+
+/* Without /proc only a name leads to a file. No signal ends us while it has one. */
+static bool load_named(const char *directory, const struct entry *entry, char *path, size_t size, void **library)
+{
+    sigset_t all, before;
+    bool may;
     int file;
 
-    if (!directory || !*directory)
-        directory = "/tmp";
     if ((size_t)snprintf(path, size, "%s/dso-XXXXXX", directory) >= size)
-        return NULL;
+        return false;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before);
     file = mkostemp(path, O_CLOEXEC);
-    if (file < 0)
-        return NULL;
-    if (fill(file, entry) == 0)
-        library = dlopen(path, RTLD_NOW);
-    unlink(path);
-    close(file);
-    return library;
+    may = file >= 0 && fill(file, entry) == 0 && may_run(file, path);
+    if (may)
+        *library = dlopen(path, RTLD_NOW);
+    if (file >= 0) {
+        unlink(path);
+        close(file);
+    }
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    return may;
 }
 
 static PyObject *load(PyObject *self, PyObject *name)
 {
+    const char *directory = getenv("TMPDIR"), *said;
     char path[4096];
     struct entry entry;
-    const char *said;
+    void *library = NULL;
+    bool may;
 
     (void)self;
     if (find(name, &entry) < 0)
         return NULL;
-    dlerror();
-    if (load_from_memory(&entry, path, sizeof path) || load_from_file(&entry, path, sizeof path))
+    if (!directory || !*directory)
+        directory = "/tmp";
+    may = load_unnamed(memory_file(entry.name), &entry, path, sizeof path, &library)
+          || load_unnamed(open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600), &entry, path, sizeof path, &library)
+          || load_named(directory, &entry, path, sizeof path, &library);
+    if (library)
         return PyUnicode_DecodeFSDefault(path);
+    if (!may)
+        return PyErr_Format(PyExc_PermissionError, "%U may run neither from memory nor from %s", name, directory);
     said = dlerror();
-    return PyErr_Format(PyExc_OSError, "%U: %s", name, said ? said : strerror(errno));
+    return PyErr_Format(PyExc_OSError, "%U: %s", name, said ? said : "the dynamic linker does not say why");
 }
 
 static PyMethodDef methods[] = {

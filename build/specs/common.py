@@ -47,7 +47,7 @@ PACKAGE = "PYPACKAGE"
 PKG.xformdict[PACKAGE] = "M"
 
 
-class Executable(EXE):
+class Executable(EXE):  # type: ignore[misc]  # PyInstaller has no types
     """An archive behind our own boot loader."""
 
     def _bootloader_file(self, _exe: str, _extension: str | None = None) -> str:

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 BROKEN_PIPE = 141  # 128 + SIGPIPE: how a shell sees `cat` end when nobody reads on
-INTERRUPTED = 130  # 128 + SIGINT
 
 
 def run() -> int:
@@ -19,7 +18,7 @@ def run() -> int:
     What anybody further out would print, the interpreter or the boot loader, may hold a secret's value.
     """
     try:
-        sys.excepthook = sys.unraisablehook = _say_nothing_of_values
+        sys.excepthook, sys.unraisablehook = _end, _ignored
         _take_interrupts()
         sys.modules["gettext"] = _untranslated()
         from dso.cli.main import main
@@ -29,14 +28,14 @@ def run() -> int:
         return _flush(main(sys.argv))
     except BrokenPipeError:
         return BROKEN_PIPE
-    except KeyboardInterrupt:
-        return INTERRUPTED
     except BaseException as error:  # noqa: BLE001  # see above
-        return _unexpected(type(error))
+        from dso.entry.failure import report
+
+        return report(error)
 
 
 def _flush(code: int) -> int:
-    """Write out what is buffered; an exit code of its own if that fails."""
+    """Write out what is buffered; FileAccessError if that fails."""
     try:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:  # it is None when the descriptor is closed
@@ -46,28 +45,20 @@ def _flush(code: int) -> int:
     except OSError as error:
         from dso.errors import FileAccessError
 
-        _report(f"cannot write the output: {error.strerror}")
-        return FileAccessError.code
+        raise FileAccessError(f"cannot write the output: {error.strerror}") from None
     return code
 
 
-def _unexpected(kind: type[BaseException]) -> int:
-    _report(f"DSO failed in a way it should not: {kind.__name__}")
-    return 70
+def _end(*details: object) -> None:
+    from dso.entry.failure import end
+
+    end(*details)
 
 
-def _report(message: str) -> None:
-    try:
-        os.write(2, f"Error: {message}\n".encode())
-    except OSError:
-        return  # there is nobody to tell
+def _ignored(*details: object) -> None:
+    from dso.entry.failure import ignored
 
-
-def _say_nothing_of_values(*details: object) -> None:
-    """For exceptions in threads and destructors, which nobody else catches."""
-    first = details[0]  # an exception's class, or an object with one
-    kind = first if isinstance(first, type) else getattr(first, "exc_type", type(first))
-    _report(f"DSO failed in a way it should not: {kind.__name__}")
+    ignored(*details)
 
 
 def _take_interrupts() -> None:

@@ -32,11 +32,13 @@ class Loader(ExtensionFileLoader):
         self._load = load
 
     def create_module(self, spec: ModuleSpec) -> "ModuleType":
-        """Load the library; ImportError if it cannot be."""
-        try:
-            spec.origin = self.path = self._load(EXTENSION + self.name)
-        except OSError as error:
-            raise ImportError(str(error), name=self.name) from None
+        """Load the library.
+
+        Raises:
+            NotLoadableError: it cannot be. No ImportError, which would say that there is no such module: many a
+                library then does without.
+        """
+        spec.origin = self.path = _loaded(self._load, EXTENSION + self.name)
         return super().create_module(spec)
 
 
@@ -56,16 +58,36 @@ class Finder:
         return spec
 
 
+def _loaded(load: "Callable[[str], str]", name: str) -> str:
+    try:
+        return load(name)
+    except OSError as error:
+        from dso.errors import NotLoadableError
+
+        hint = "see docs/install.md for what DSO needs of a machine"
+        if isinstance(error, PermissionError):
+            hint = "set TMPDIR to a directory that you may write to, on a file system without the option noexec"
+        raise NotLoadableError(f"a part of DSO cannot be loaded: {error}", hint) from None
+
+
+def _end(*details: object) -> None:
+    """What nothing deals with, until a launcher says otherwise."""
+    from dso.entry.failure import end
+
+    end(*details)
+
+
 def install() -> None:
     """In a frozen binary, have modules imported from it and from nowhere else; else do nothing."""
     try:
         import _archive  # type: ignore[import-not-found]  # the boot loader's
     except ImportError:
         return
+    sys.excepthook = _end
     names = _archive.names()
     for name in names:
         if name.startswith(LIBRARY):
-            _archive.load(name)
+            _loaded(_archive.load, name)
     sys.meta_path[:] = [BuiltinImporter, FrozenImporter, Finder(frozenset(names), _archive.load)]
     sys._stdlib_dir = ROOT  # type: ignore[attr-defined]  # noqa: SLF001  # FrozenImporter makes __file__ of it
     sys.frozen = True  # type: ignore[attr-defined]  # as all ways of freezing Python programs have it

@@ -8,6 +8,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, NoReturn
 
+from dso.errors import DsoError
 from dso.protocol.provider import PLUGIN_PREFIX
 from dso.providers.log import credentials_in, start_log
 from dso.providers.serve import serve
@@ -36,6 +37,9 @@ def main(provider_class: type[Provider], argv: Sequence[str]) -> NoReturn:
         code = _run(provider_class, argv)
     except _TerminatedError:
         code = 0
+    except DsoError as error:
+        code = error.code
+        _report(f"{error.message}; {error.hint}" if error.hint else error.message)
     except BaseException as error:  # noqa: BLE001  # its text may hold a value, and the interpreter would print it
         code = DEFECT
         _report(f"the plugin failed in a way it should not: {type(error).__name__}")
