@@ -158,12 +158,13 @@ def attach(argv: Sequence[str], *, environment: Mapping[str, str] | None = None,
 
     ending = (SIGINT, SIGTERM, SIGHUP, SIGQUIT)
     before = pthread_sigmask(SIG_BLOCK, (SIGCHLD, *ending))
-    witness = _Witness(before)
+    witness = _Witness({*before, *ending})
     try:
         actions = [] if stdin is None else [(os.POSIX_SPAWN_DUP2, stdin, 0)]
         child = _spawn(argv, environment, file_actions=actions, setsigmask=before)
         witness.start()
         _watch_docker(SIGTERM)
+        was_told = False
         while True:
             # A look now and then: where another thread of ours gets SIGCHLD, it is lost to this one.
             received = sigtimedwait((SIGCHLD, *ending), 1.0)
@@ -171,7 +172,11 @@ def attach(argv: Sequence[str], *, environment: Mapping[str, str] | None = None,
                 ended, status = os.waitpid(child, os.WNOHANG)
                 if ended:
                     return exit_code(status)
-            elif not witness.saw_it():
+                continue
+            # What the whole group got, `docker` got too: that it then closes its socket is nothing new.
+            is_news = not (was_told and received.si_pid == os.getpid())
+            was_told = True
+            if is_news and not witness.saw_it(received.si_signo):
                 _pass_on(child, received.si_signo)
     finally:
         witness.stop()
@@ -212,18 +217,19 @@ _IGNORED_BY_PYTHON = (13, 25)  # SIGPIPE, SIGXFSZ; importing their names takes 4
 
 
 class _Witness:
-    """A process that does nothing but die of what our process group gets, which tells it from what we alone get.
+    """A process that does nothing but get what our process group gets, which tells it from what we alone get.
 
     The terminal's ^C, `timeout` and systemd signal the whole group, Compose included; `kill` and
     `pkill` signal processes of DSO alone. The signal looks the same to us.
 
-    The witness is a `cat` that waits for the end of a pipe, and so for ours, however that comes.
+    The witness is a `cat` that waits for the end of a pipe, and so for ours, however that comes. It
+    blocks the signals: the kernel says at once which are pending for it, however busy the machine is.
     """
 
-    DEATH_WITHIN = 0.1  # seconds between our getting a signal and the witness's death of it
+    PENDING_WITHIN = 0.1  # seconds between our getting a signal and the kernel's having gone through the whole group
 
-    def __init__(self, mask: object) -> None:
-        """Remember the signal mask to start it with."""
+    def __init__(self, mask: Iterable[int]) -> None:
+        """Remember the signals that it is to block."""
         self._mask = mask
         self._pid = 0
         self._pipe = (-1, -1)
@@ -241,25 +247,34 @@ class _Witness:
         except (DockerNotFoundError, OSError):
             self._pid = 0
 
-    def saw_it(self) -> bool:
+    def saw_it(self, number: int) -> bool:
         """Whether the child needs not be told of this signal, since it got it too."""
-        if not self._died():
-            return False
-        self.start()
-        return True
-
-    def _died(self) -> bool:
         from time import monotonic, sleep
 
-        until = monotonic() + self.DEATH_WITHIN
+        until = monotonic() + self.PENDING_WITHIN
         while self._pid:
-            if os.waitpid(self._pid, os.WNOHANG)[0]:
-                self._pid = 0
+            if self._pending() >> (number - 1) & 1:
+                self._replace()  # what is pending cannot become so once more
                 return True
             if monotonic() > until:
                 break
             sleep(0.005)
         return False
+
+    def _pending(self) -> int:
+        """The signals it has got, one bit each; none where /proc does not tell."""
+        try:
+            with open(f"/proc/{self._pid}/status", "rb") as stream:
+                return int(stream.read().partition(b"\nShdPnd:")[2].split()[0], 16)
+        except (OSError, IndexError):
+            return 0
+
+    def _replace(self) -> None:
+        from signal import SIGKILL
+
+        os.kill(self._pid, SIGKILL)
+        os.waitpid(self._pid, 0)
+        self.start()
 
     def stop(self) -> None:
         """End it."""
@@ -287,7 +302,7 @@ def _pass_on(child: int, number: int) -> None:
 
 
 def _watch_docker(number: int) -> None:
-    """Send ourselves a signal when Docker closes its plugin socket.
+    """Send ourselves a signal when Docker closes its plugin socket; that it comes from us tells it from others.
 
     Since 25.0 that is how `docker`, itself asked to end while on no terminal, tells a plugin to
     stop (cli-plugins/socket in docker/cli).

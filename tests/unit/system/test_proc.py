@@ -170,7 +170,8 @@ def test_each_interrupt_of_the_terminal_reaches_compose_exactly_once(presses):
     assert child.exitstatus == 42
 
 
-def test_dockers_closed_plugin_socket_ends_compose_once(tmp_path):
+def attached_to_docker(tmp_path):
+    """A process in `attach`, and Docker's end of its plugin socket."""
     import socket
 
     address = str(tmp_path / "plugin.sock")
@@ -178,7 +179,30 @@ def test_dockers_closed_plugin_socket_ends_compose_once(tmp_path):
         server.bind(address)
         server.listen()
         attached = Attached(DOCKER_CLI_PLUGIN_SOCKET=address)
-        connection, _ = server.accept()
-        connection.close()
+        return attached, server.accept()[0]
+
+
+def test_dockers_closed_plugin_socket_ends_compose_once(tmp_path):
+    attached, connection = attached_to_docker(tmp_path)
+    connection.close()
+    assert attached.line() == f"seen {int(signal.SIGTERM)}"
+    assert attached.end() == []
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("whom", [os.kill, os.killpg])
+def test_docker_that_closes_its_socket_because_of_a_signal_is_no_second_one(whom, number, tmp_path):
+    attached, connection = attached_to_docker(tmp_path)
+    whom(attached.process.pid, number)
+    assert attached.line() == f"seen {int(number)}"
+    connection.close()
+    assert attached.end() == []
+
+
+def test_a_signal_after_docker_has_closed_its_socket_reaches_compose(tmp_path):
+    attached, connection = attached_to_docker(tmp_path)
+    connection.close()
+    assert attached.line() == f"seen {int(signal.SIGTERM)}"
+    attached.process.send_signal(signal.SIGTERM)
     assert attached.line() == f"seen {int(signal.SIGTERM)}"
     assert attached.end() == []
