@@ -6,6 +6,7 @@ RELEASE := .build/release
 RELEASE_BINARIES := $(BINARIES:dist/bin/%=$(RELEASE)/frozen/%)
 
 # What the binaries are made from; another than the last build's makes `make binaries` build again.
+BOOT_LOADER := $(wildcard build/bootloader/*)
 SOURCES := VERSION build/requirements.txt $(wildcard build/specs/*.* build/specs/hooks/*.py) \
            $(shell find dso -name '*.py')
 
@@ -26,18 +27,22 @@ venv: .venv/.ready ## Make the virtual environment .venv with all development to
 .PHONY: binaries
 binaries: $(BINARIES) ## Freeze the binaries into dist/bin
 
-# What PyInstaller does stays in .build. It compresses nothing (see build/specs/common.py), and starts afresh,
+# What PyInstaller does stays in .build. No code says in which columns it was written, which would be read at each start. It compresses nothing (see build/specs/common.py), and starts afresh,
 # since it would not notice a change of its hooks. The binary is replaced at one go: another may be running.
-# freeze PYTHON, DIRECTORY for what it does
+# freeze PYTHON, DIRECTORY for what it does, in which boot-loader is
 define freeze
 	rm -rf $(2)/work/$*
-	PYINSTALLER_CONFIG_DIR=$(2)/pyinstaller/$* PYINSTALLER_ZLIB_COMPRESSION_LEVEL=0 PYTHONDONTWRITEBYTECODE=1 \
-	    PYTHONHASHSEED=0 $(1) -m PyInstaller --noconfirm --log-level WARN --workpath $(2)/work/$* --distpath $(2)/bin $<
+	DSO_BOOT_LOADER=$(2)/boot-loader PYINSTALLER_CONFIG_DIR=$(2)/pyinstaller/$* PYINSTALLER_ZLIB_COMPRESSION_LEVEL=0 PYTHONDONTWRITEBYTECODE=1 \
+	    PYTHONHASHSEED=0 PYTHONNODEBUGRANGES=1 $(1) -m PyInstaller --noconfirm --log-level WARN --workpath $(2)/work/$* --distpath $(2)/bin $<
 	@mkdir -p $(@D)
 	mv -f $(2)/bin/$* $@
 endef
 
-dist/bin/%: build/specs/%.spec .venv/.ready $(SOURCES)
+.build/boot-loader: $(BOOT_LOADER) .venv/.ready
+	@mkdir -p $(@D)
+	build/bootloader/compile.sh $(PYTHON) $@
+
+dist/bin/%: build/specs/%.spec .build/boot-loader .venv/.ready $(SOURCES)
 	$(call freeze,$(PYTHON),.build)
 
 # Freezing takes one processor for each.
@@ -53,7 +58,10 @@ dist: .venv/.ready ## Make the release, dist/dso-VERSION-linux-ARCH.tar.gz; the 
 .PHONY: release-binaries
 release-binaries: $(RELEASE_BINARIES)
 
-$(RELEASE)/frozen/%: build/specs/%.spec $(RELEASE)/venv/.ready $(SOURCES)
+$(RELEASE)/boot-loader: $(BOOT_LOADER) build/release/boot_loader.sh $(RELEASE)/venv/.ready
+	build/release/boot_loader.sh $(RELEASE)/venv/bin/python $@
+
+$(RELEASE)/frozen/%: build/specs/%.spec $(RELEASE)/boot-loader $(RELEASE)/venv/.ready $(SOURCES)
 	$(call freeze,$(RELEASE)/venv/bin/python,$(RELEASE))
 
 $(RELEASE)/venv/.ready: $(RELEASE)/interpreter build/requirements.txt build/release/venv.sh

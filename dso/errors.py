@@ -279,6 +279,12 @@ class ServiceError(DsoError):
     code = 64
 
 
+class NotLoadableError(DsoError):
+    """The machine lets no code run from memory, nor from the temporary directory, or lacks a library that DSO needs."""
+
+    code = 71
+
+
 class ComposeFailedError(Exception):
     """Compose refused the stack: its own message and exit code are passed on as they are."""
 

@@ -574,16 +574,13 @@ stage() {
 try() {
     new=$plugin/docker-dso.dso-new
     [ -e "$new" ] || return 0
-    runs_at=${TMPDIR:-/tmp}
-    printf '#!/bin/sh\n' >"$work/probe" && chmod 700 "$work/probe"
-    if ! "$work/probe" 2>/dev/null; then
-        warn "$runs_at is mounted noexec. docker-dso unpacks a part of itself there: whoever uses it has to set TMPDIR
-  to a directory that is not (the agent needs nothing where systemd is 248 or newer: its unit takes care of that)"
-        runs_at=$home
-    fi
-    TMPDIR=$runs_at "$new" docker-cli-plugin-metadata >"$work/metadata" 2>"$work/log" </dev/null ||
-        { head -n 5 "$work/log" >&2; die "docker-dso does not run on this machine, see above"; }
-    grep -Fq "\"$version\"" "$work/metadata" || die "docker-dso does not say that it is $version"
+    # The first is answered by its boot loader, the second by its interpreter.
+    for words in docker-cli-plugin-metadata "version --format json"; do
+        # shellcheck disable=SC2086  # words
+        "$new" $words >"$work/said" 2>"$work/log" </dev/null ||
+            { head -n 5 "$work/log" >&2; die "docker-dso does not run on this machine, see above"; }
+        grep -Fq "\"$version\"" "$work/said" || die "docker-dso does not say that it is $version"
+    done
 }
 
 swap() {

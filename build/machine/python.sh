@@ -17,13 +17,13 @@ has 'import sys; sys.exit(sys.version_info < (3, 11))' ||
     die "python3 is $(python3 -V 2>&1 | cut -d' ' -f2), and DSO needs 3.11 or newer: put one first on PATH"
 has 'import venv, ensurepip' || apt_install "python3 cannot make virtual environments" python3-venv
 
-# PyInstaller binds the interpreter in as a shared library; Debian packages it separately.
+# The boot loader takes the interpreter in (build/bootloader); Debian packages what that takes separately.
 has 'import os, sys, sysconfig as s
-found = s.get_config_vars("LIBDIR", "INSTSONAME")
-multiarch = s.get_config_var("MULTIARCH") or ""
-sys.exit(not any(os.path.exists(os.path.join(found[0], part, found[1])) for part in ("", multiarch)))' ||
-    apt_install "python3 comes without its shared library" \
-        "libpython$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
+headers, library = s.get_path("include"), os.path.join(*s.get_config_vars("LIBPL", "LIBRARY"))
+sys.exit(not all(map(os.path.exists, (os.path.join(headers, "Python.h"), library))))' ||
+    apt_install "python3 comes without its header files and static library" \
+        "libpython$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')-dev"
+command -v cc >/dev/null 2>&1 || apt_install "no C compiler" gcc libc6-dev
 
 # It takes binaries apart and together with objdump, objcopy and strip.
 command -v objcopy >/dev/null 2>&1 || apt_install "no objcopy" binutils

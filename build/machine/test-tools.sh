@@ -1,7 +1,7 @@
 #!/bin/bash
 # What the tests drive besides Docker: an SSH server for DOCKER_HOST=ssh://, an emulator for the keeper's program of
-# another processor, shells to press TAB in, what checks man pages. Installs what is missing, as root on Debian;
-# elsewhere it says what to install.
+# another processor, shells to press TAB in, what checks man pages, what counts instructions. Installs what is missing,
+# as root on Debian; elsewhere it says what to install.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=build/machine/debian.sh
@@ -17,6 +17,7 @@ need qemu-aarch64-static qemu-user-static
 need mkfs.ext4 e2fsprogs
 need ps procps
 need strace strace
+need valgrind valgrind
 need unshare util-linux
 need mandoc mandoc
 need groff groff-base

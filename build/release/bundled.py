@@ -12,7 +12,7 @@ from PyInstaller.archive.readers import CArchiveReader
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-# A Debian source, and what in a binary comes from it; CPython and zlib are in the library that all have.
+# A Debian source, and what in a binary comes from it; CPython and zlib are in the boot loader that all have.
 SOURCES_IN = {
     "python3.13": None,
     "zlib": None,
@@ -20,7 +20,7 @@ SOURCES_IN = {
     "expat": "extension/pyexpat",
     "openssl": "extension/_ssl",
 }
-BOOT_LOADER = "pyinstaller"
+_MODULES = "mM"  # types of entries that are modules and packages
 
 # Libraries in wheels that do not list them, and how a wheel's module says which it has.
 EMBEDDED = {"pyyaml": ("libyaml", "import yaml._yaml as y; print(y.get_version_string())")}
@@ -72,22 +72,22 @@ class Release:
     def content(self, binary: str) -> Content:
         """SystemExit if a module in it is nobody's: then something of unknown origin would be given away."""
         toc = CArchiveReader(binary).toc
-        modules = set(CArchiveReader(binary).open_embedded_archive("PYZ.pyz").toc)
+        modules = {name for name, entry in toc.items() if entry[4] in _MODULES}
         modules |= {name.removeprefix("extension/") for name in toc if name.startswith("extension/")}
         owners = {self._owner(name) for name in modules} - {""}
         owners |= {name.split("/")[1] for name in toc if name.startswith("data/")}
         sources = [one for one in self._sources if SOURCES_IN[one.name] is None or SOURCES_IN[one.name] in toc]
-        return Content([self._packages[name] for name in sorted(owners | {BOOT_LOADER})], sources)
+        return Content([self._packages[name] for name in sorted(owners)], sources)
 
     def _owner(self, module: str) -> str:
-        """The package that a module comes from, nothing if it is CPython's, PyInstaller's or ours."""
+        """The package that a module comes from, nothing if it is CPython's or ours."""
         path = module.replace(".", "/")
         directory, _, last = path.rpartition("/")
         for candidate in (f"{directory}/{last}", f"{path}/__init__"):
             if candidate in self._owners:
                 return self._owners[candidate]
         top = module.partition(".")[0]
-        if top in ("dso", "PyInstaller") or top.startswith("pyi") or self._is_cpythons(path):
+        if top == "dso" or self._is_cpythons(path):
             return ""
         if any(owned.startswith(f"{path}/") for owned in self._owners):
             return ""  # a directory that several packages share, as `azure`

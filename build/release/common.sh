@@ -21,3 +21,19 @@ exclusively() {
         "$@"
     ) 9>"$cache/lock"
 }
+
+# use_compiler SOURCES: set zcc.sh up, for sources in this directory. Needs $work, a temporary directory; DSO_PYTHON is
+# a Python with pip, to get the compiler with (.venv's).
+use_compiler() {
+    local directory
+    directory=$cache/zig-$(digest "$here/requirements.txt")
+    if [ ! -d "$directory" ]; then
+        "${DSO_PYTHON:-$here/../../.venv/bin/python}" -m pip install --quiet --disable-pip-version-check \
+            --only-binary :all: --target "$work/zig" -r "$here/requirements.txt" >&2 ||
+            die "the compiler cannot be had (see above)"
+        mkdir -p "$cache"
+        mv "$work/zig" "$directory"
+    fi
+    export ZIG_BINARY=$directory/ziglang/zig ZIG_TARGET=$arch-linux-gnu.$glibc ZIG_SOURCES=$1
+    export ZIG_GLOBAL_CACHE_DIR=$work/zig-cache ZIG_LOCAL_CACHE_DIR=$work/zig-cache
+}

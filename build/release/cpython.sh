@@ -1,5 +1,5 @@
 #!/bin/bash
-# Compile CPython for the release: a shared library, as PyInstaller binds it in, with the modules a command needs
+# Compile CPython for the release: a static library, as the boot loader takes it in, with the modules a command needs
 # inside it.
 #
 #   cpython.sh SOURCE LIBRARIES RESULT
@@ -25,13 +25,14 @@ without="_bz2 _curses _curses_panel _dbm _gdbm _hashlib _interpchannels _interpq
     readline xxlimited xxlimited_35"
 
 export PATH=$here:$PATH CC=zcc.sh CXX=false AR=ar RANLIB=ranlib OPT="-DNDEBUG -fwrapv -O3"
+export CFLAGS_NODIST=-fPIE # extension modules add their -fPIC behind it
 export ZLIB_CFLAGS="-I$libraries/usr/include" ZLIB_LIBS="$libraries/usr/lib/libz.a"
 export LIBFFI_CFLAGS="-I$libraries/usr/include" LIBFFI_LIBS="$libraries/usr/lib/libffi.a"
 export LIBEXPAT_CFLAGS="-I$libraries/usr/include" LIBEXPAT_LDFLAGS="$libraries/usr/lib/libexpat.a"
 
-# The prefix is not where it will be: it finds itself by way of where its executable is, which finds the library so.
+# The prefix is not where it will be: it finds itself by way of where its executable is.
 cd "$source"
-./configure -q --prefix=/usr/local --enable-shared --without-doc-strings --disable-test-modules --without-readline \
+./configure -q --prefix=/usr/local --without-doc-strings --disable-test-modules --without-readline \
     --without-ensurepip --with-system-libmpdec=no --with-system-expat --with-openssl="$libraries/usr"
 {
     echo '*static*'
@@ -43,11 +44,11 @@ cd "$source"
     echo $without
 } >Modules/Setup.local
 make Makefile
-# no libpython3.so, which is for embedding and which zig will not link
-settings=(PY3LIBRARY= LINKFORSHARED="-Xlinker -export-dynamic -Wl,-rpath,\\\$\$ORIGIN/../lib")
-make -j"$(nproc)" "${settings[@]}"
-make install "${settings[@]}" DESTDIR="$source/installed"
+make -j"$(nproc)"
+make install DESTDIR="$source/installed"
 mv "$source/installed/usr/local" "$result"
+# what the static library is linked with: see build/bootloader/compile.sh
+cp Modules/_hacl/libHacl_Hash_SHA2.a "$libraries/usr/lib/libz.a" "$result"/lib/python3.13/config-3.13-*/
 
 # PEP 600's way to tell pip which wheels fit: none that is for a newer glibc than releases are.
 cat >"$result/lib/python3.13/_manylinux.py" <<PYTHON

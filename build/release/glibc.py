@@ -20,11 +20,11 @@ Version = tuple[int, ...]
 _ELF = b"\x7fELF"
 _NO_FILES = "zMmso"  # types of entries that are Python code or options
 
-# What glibc consists of, the boot loader's zlib, and what glibc's own package depends on everywhere.
+# What glibc consists of, and what glibc's own package depends on everywhere.
 ON_EVERY_MACHINE = frozenset(
     {
         *["libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0", "librt.so.1", "libutil.so.1"],
-        *["ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1", "libz.so.1", "libgcc_s.so.1"],
+        *["ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1", "libgcc_s.so.1"],
     }
 )
 

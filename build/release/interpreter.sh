@@ -15,29 +15,15 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/common.sh"
 
 recipe=$(digest "$here"/{interpreter,libraries,cpython,zcc,common}.sh "$here/requirements.txt")
-builder=${DSO_PYTHON:-$here/../../.venv/bin/python}
 
 # The newest that this recipe has made here.
 kept() { find "$cache" -mindepth 1 -maxdepth 1 -name "interpreter-$recipe-*" -printf '%T@ %p\n' 2>/dev/null | sort -rn | head -n 1 | cut -d ' ' -f 2-; }
-
-compiler() {
-    local directory
-    directory=$cache/zig-$(digest "$here/requirements.txt")
-    if [ ! -d "$directory" ]; then
-        "$builder" -m pip install --quiet --disable-pip-version-check --only-binary :all: --target "$work/zig" \
-            -r "$here/requirements.txt" >&2 || die "the compiler cannot be had (see above)"
-        mv "$work/zig" "$directory"
-    fi
-    echo "$directory/ziglang/zig"
-}
 
 build() {
     local target=$1 versions=$2 name version
     work=$(mktemp -d "$cache/work.XXXXXX")
     trap 'rm -rf "$work"' EXIT
-    ZIG_BINARY=$(compiler)
-    export ZIG_BINARY ZIG_TARGET=$arch-linux-gnu.$glibc ZIG_SOURCES=$work/source
-    export ZIG_GLOBAL_CACHE_DIR=$work/zig-cache ZIG_LOCAL_CACHE_DIR=$work/zig-cache
+    use_compiler "$work/source"
     say "building the release interpreter for glibc $glibc; this takes minutes"
     mkdir -p "$work"/{source,result/{licences,pip}}
     while read -r name version; do

@@ -10,7 +10,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from build.release.bundled import BOOT_LOADER, all_packages
+from build.release.bundled import all_packages
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,7 +79,7 @@ def _source(source: Source) -> Component:
 
 def _package(release: Release, package: Package) -> Component:
     component: Component = {
-        "type": "application" if package.name == BOOT_LOADER else "library",
+        "type": "library",
         "bom-ref": f"pypi/{package.name}",
         "name": package.name,
         "version": package.version,
@@ -94,8 +94,6 @@ def _package(release: Release, package: Package) -> Component:
 
 
 def _licences(package: Package) -> list[Component]:
-    if package.name == BOOT_LOADER:
-        return [{"expression": "GPL-2.0-or-later WITH Bootloader-exception"}]
     metadata = package.distribution.metadata
     if metadata["License-Expression"]:
         return [{"expression": metadata["License-Expression"]}]

@@ -1,24 +1,25 @@
 """What the PyInstaller specs share: how a one-file binary that starts fast is put together.
 
-The boot loader unpacks what it must, runs the program and clears up, on every start; so there must
-be little to unpack and little to run. docs/decisions/0001-one-file-binary-lazy-libraries.md has
-the reasons and what each of them is worth.
+PyInstaller finds what a program needs and appends it to the boot loader, which is our own (build/bootloader): nothing
+is unpacked, and whatever is not used at a start costs nothing. docs/decisions/0014-boot-loader-of-our-own.md has the
+reasons and what each of them is worth.
 """
 
 from __future__ import annotations
 
+import _imp
 import os
 import sys
-from importlib import import_module
+from graphlib import TopologicalSorter
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from PyInstaller.building.api import EXE, PYZ
+from PyInstaller.building.api import EXE, PKG
 from PyInstaller.building.build_main import Analysis
-from PyInstaller.building.utils import compile_pymodule, create_base_library_zip, process_collected_binary
+from PyInstaller.building.utils import compile_pymodule, process_collected_binary
 from PyInstaller.compat import PY3_BASE_MODULES
 from PyInstaller.config import CONF
-from PyInstaller.depend.bindepend import get_imports, get_python_library_path
+from PyInstaller.depend import bindepend
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,23 +28,30 @@ Toc = list[tuple[str, str, str]]  # PyInstaller's: name in the binary, path here
 
 ROOT = os.path.dirname(os.path.dirname(CONF["specpath"]))
 
-# The boot loader runs these itself, in this order, before PyInstaller's own modules.
-EARLY_MODULES = ("dso.version", "dso.entry.metadata", "dso.entry.lazy", "dso.entry.early")
-EARLY_DAEMON_MODULES = ("dso.entry.lazy", "dso.entry.early_daemon")
+# Found by name: the interpreter's own for text, and what files are opened with.
+CODECS = ("encodings.utf_8", "encodings.ascii", "encodings.latin_1")
 
-# What the interpreter needs to come up, before anything can be read from the archive: its codecs.
-# Other text is UTF-8 whatever the locale says (OPTIONS); what else is looked up a spec must name. What
-# PyInstaller puts here besides is frozen into libpython, or comes from the archive as well.
-BASE_MODULES = ("encodings", "encodings.aliases", "encodings.ascii", "encodings.latin_1", "encodings.utf_8")
-
-# What the boot loader is linked with itself is on every machine where it runs.
-LINKED = ("libz.so.1",)
+# What an extension module of ours may be linked with that is on every machine.
+EVERYWHERE = ("libgcc_s.so.1",)
 
 # The interpreter of releases (build/release) says which wheels are old enough for it. No library of the machine that
 # builds goes into a release: it would need that machine's glibc.
 IS_RELEASE = find_spec("_manylinux") is not None
 
-OPTIONS = [("X utf8=1", None, "OPTION")]
+# PyInstaller wants it, to have it unpacked; the interpreter is in the boot loader.
+LIBPYTHON = sys.executable
+bindepend.get_python_library_path = lambda: LIBPYTHON
+
+# The type of an entry that is a package; PyInstaller itself has them in archives of another kind.
+PACKAGE = "PYPACKAGE"
+PKG.xformdict[PACKAGE] = "M"
+
+
+class Executable(EXE):  # type: ignore[misc]  # PyInstaller has no types
+    """An archive behind our own boot loader."""
+
+    def _bootloader_file(self, _exe: str, _extension: str | None = None) -> str:
+        return os.environ["DSO_BOOT_LOADER"]
 
 
 def freeze(
@@ -51,9 +59,9 @@ def freeze(
     script: str,
     excludes: list[str],
     *,
-    daemon: bool = False,
-    codecs: Sequence[str] = (),
+    hidden_imports: Sequence[str] = (),
     data: Mapping[str, str] | None = None,
+    answers: Mapping[str, str] | None = None,
 ) -> EXE:
     """Build the one-file binary NAME from a launcher of dso/entry.
 
@@ -61,32 +69,24 @@ def freeze(
         name: of the binary, in PyInstaller's --distpath.
         script: path of the launcher, relative to the source tree.
         excludes: modules to leave out although something imports them.
-        daemon: it starts once: shared libraries are the bundled ones, unpacked at the start, and not
-            the machine's. Nothing that is unpacked is needed once it runs (see dso/entry/lazy.py).
-        codecs: further ones that are looked up by name, as modules of `encodings`.
-        data: files for `dso.entry.lazy.Archive.read`, as name -> path.
+        hidden_imports: modules to take along although nothing imports them by its name.
+        data: files for `dso.entry.archive.read`, as name -> path.
+        answers: what the boot loader prints when a word is its first argument, as word -> text.
     """
-    PY3_BASE_MODULES.clear()  # see BASE_MODULES
+    PY3_BASE_MODULES.clear()  # PyInstaller would put these in a file to be unpacked
     analysis = Analysis(
         [os.path.join(ROOT, script)],
         pathex=[ROOT],
-        hiddenimports=list(codecs),
+        hiddenimports=["dso.entry.lazy", *CODECS, *hidden_imports],
         hookspath=[os.path.join(CONF["specpath"], "hooks")],
         excludes=excludes,
     )
-    libraries, extensions = _split([entry for entry in analysis.binaries if _is_wanted(entry)], "EXTENSION")
-    pyz = PYZ(analysis.pure)
-    pyz.dependencies, bootstrap_extensions = _split(pyz.dependencies, "EXTENSION")
-    eager = [entry for entry in libraries if entry[2] == "BINARY"] if daemon else _eager(libraries)
-    return EXE(
-        _early_modules(EARLY_DAEMON_MODULES if daemon else EARLY_MODULES),
-        pyz,
-        [entry for entry in analysis.scripts if not entry[0].startswith("pyi_rth_")],
-        eager,
-        _base_library(codecs),
-        _lazy([entry for entry in libraries if entry not in eager], extensions + bootstrap_extensions),
-        [(f"data/{name}", path, "PKG") for name, path in (data or {}).items()],
-        OPTIONS,
+    files = {f"data/{key}": path for key, path in (data or {}).items()} | _answers(answers or {})
+    return Executable(
+        _modules(analysis.pure),
+        [(os.path.basename(script).removesuffix(".py"), os.path.join(ROOT, script), "PYSOURCE")],
+        _native([entry for entry in analysis.binaries if _is_wanted(entry)]),
+        [(key, path, "PKG") for key, path in sorted(files.items())],
         name=name,
         cdict={},  # nothing is compressed
         strip=True,
@@ -97,12 +97,8 @@ def freeze(
 def _is_wanted(entry: tuple[str, str, str]) -> bool:
     name, path, _ = entry
     ours = os.path.realpath(path).startswith((sys.prefix, os.path.realpath(sys.base_prefix)))
-    return name not in LINKED and (ours or not IS_RELEASE)
-
-
-def _split(toc: Toc, kind: str) -> tuple[Toc, Toc]:
-    """Entries of other types, entries of this one."""
-    return [entry for entry in toc if entry[2] != kind], [entry for entry in toc if entry[2] == kind]
+    is_python = path == LIBPYTHON or name.startswith("libpython")
+    return not is_python and name not in EVERYWHERE and (ours or not IS_RELEASE)
 
 
 def work_directory() -> str:
@@ -111,37 +107,34 @@ def work_directory() -> str:
     return str(CONF["workpath"])
 
 
-def _early_modules(names: Sequence[str]) -> Toc:
-    return [(name, _compiled(name), "PYMODULE") for name in names]
+def _modules(pure: Toc) -> Toc:
+    """Compiled, without those that are in every interpreter."""
+    found = []
+    nothing = os.path.join(work_directory(), "__init__.py")
+    open(nothing, "w").close()  # what a name space package has, for which PyInstaller says that its source is "-"
+    for name, place, _ in sorted(pure):
+        if _imp.is_frozen(name):
+            continue
+        source = nothing if place == "-" else place
+        path = compile_pymodule(name, source, workpath=os.path.join(CONF["workpath"], "modules"), optimize=0)
+        is_package = os.path.basename(source) == "__init__.py"
+        found.append((name, path, PACKAGE if is_package else "PYMODULE"))
+    return found
 
 
-def _compiled(name: str) -> str:
-    source = os.path.join(ROOT, *name.split(".")) + ".py"
-    path: str = compile_pymodule(name, source, workpath=os.path.join(CONF["workpath"], "early"), optimize=0)
-    return path
+def _native(binaries: Toc) -> Toc:
+    """Extension modules and libraries, stripped, under the names that `dso.entry.lazy` knows."""
+    files = [(f"extension/{_module_name(name)}", name, path) for name, path, kind in binaries if kind == "EXTENSION"]
+    libraries = {os.path.basename(name): path for name, path, kind in binaries if kind == "BINARY"}
+    for number, name in enumerate(_in_order(libraries)):
+        files.append((f"library/{number:02d}/{name}", name, libraries[name]))
+    return [(entry, process_collected_binary(path, name, use_strip=True), "PKG") for entry, name, path in files]
 
 
-def _base_library(codecs: Sequence[str]) -> Toc:
-    """Codecs are found beside their package and nowhere else; what they import comes from the archive."""
-    path = os.path.join(CONF["workpath"], "base_library.zip")
-    modules = [(name, import_module(name).__file__, "PYMODULE") for name in (*BASE_MODULES, *codecs)]
-    create_base_library_zip(path, modules)
-    return [(os.path.basename(path), path, "DATA")]
-
-
-def _eager(libraries: Toc) -> Toc:
-    """What the boot loader itself opens, from its directory: libpython and what that is linked with."""
-    python = get_python_library_path()
-    needed = {os.path.basename(python), *(name for name, _ in get_imports(python))}
-    return [entry for entry in libraries if os.path.basename(entry[0]) in needed]
-
-
-def _lazy(libraries: Toc, extensions: Toc) -> Toc:
-    """The rest of them, stripped, under the names `dso.entry.lazy` reads; a type the boot loader leaves alone."""
-    others = [entry for entry in libraries if entry[2] == "BINARY"]
-    files = [("library/" + os.path.basename(name), path) for name, path, _ in others]
-    files += [("extension/" + _module_name(name), path) for name, path, _ in extensions]
-    return [(name, process_collected_binary(path, name, use_strip=True), "PKG") for name, path in sorted(set(files))]
+def _in_order(libraries: dict[str, str]) -> list[str]:
+    """Each after those it is linked with, so that it finds them loaded."""
+    needs = {name: {found for found, _ in bindepend.get_imports(path)} for name, path in libraries.items()}
+    return list(TopologicalSorter({name: sorted(needs[name] & needs.keys()) for name in sorted(needs)}).static_order())
 
 
 def _module_name(name: str) -> str:
@@ -149,3 +142,14 @@ def _module_name(name: str) -> str:
     directory, _, file_name = name.rpartition("/")
     package = "" if directory.endswith("lib-dynload") else directory.replace("/", ".") + "." * bool(directory)
     return package + file_name.partition(".")[0]
+
+
+def _answers(answers: Mapping[str, str]) -> dict[str, str]:
+    """Files for the boot loader, as entry -> path."""
+    files = {}
+    for word, text in answers.items():
+        path = os.path.join(work_directory(), word)
+        with open(path, "w", encoding="ascii") as file:
+            file.write(text)
+        files[f"answer/{word}"] = path
+    return files

@@ -1,12 +1,7 @@
 """What the binaries of the agent and of the providers' plugins have in common: they start once and run for long."""
 
-import os
-import sys
-
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-from dso.entry.daemon import CODECS as _LOADED_AT_START
-
-CODECS = [f"encodings.{name}" for name in _LOADED_AT_START]
+# Looked up by name when a host name is resolved (idna), a file begins with a mark, or a header is not ASCII.
+CODECS = ("encodings.idna", "encodings.iso8859_1", "encodings.utf_8_sig")
 
 # Occasional imports of the standard library's and of others', for what no daemon does.
 EXCLUDES = [

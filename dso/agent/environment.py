@@ -34,12 +34,6 @@ _BY_TYPE: dict[str, tuple[str, ...]] = {
     ),
 }
 
-# The boot loader of a frozen agent set these for itself; a frozen plugin would take our unpacked files for its own.
-_LIBRARY_PATH = "LD_LIBRARY_PATH"
-_ORIGINAL_LIBRARY_PATH = "LD_LIBRARY_PATH_ORIG"
-_NEVER = frozenset({"_MEIPASS2", _ORIGINAL_LIBRARY_PATH, *PRIVATE_VARIABLES})
-_NEVER_BEGINNING = "_PYI"
-
 
 def plugin_environment(
     provider_type: str, names: Iterable[str] = (), source: Mapping[str, str] | None = None
@@ -51,23 +45,13 @@ def plugin_environment(
         names: what `env:` names; of those, what is not set is left out.
         source: the agent's own environment by default.
     """
-    own = dict(os.environ if source is None else source)
-    original = own.get(_ORIGINAL_LIBRARY_PATH)
-    if original is not None:
-        own[_LIBRARY_PATH] = original
-    elif any(name.startswith(_NEVER_BEGINNING) for name in own):
-        own.pop(_LIBRARY_PATH, None)
     wanted = (*_FOR_ALL, *_BY_TYPE.get(provider_type, ()), *names)
     exact = frozenset(wanted)
     beginnings = tuple(name[:-1] for name in _BY_TYPE.get(provider_type, ()) if name.endswith("*"))
     environment = {
         name: value
-        for name, value in own.items()
-        if (name in exact or (beginnings and name.startswith(beginnings))) and not _is_never_passed(name)
+        for name, value in (os.environ if source is None else source).items()
+        if (name in exact or (beginnings and name.startswith(beginnings))) and name not in PRIVATE_VARIABLES
     }
     environment.setdefault("PATH", _DEFAULT_PATH)
     return environment
-
-
-def _is_never_passed(name: str) -> bool:
-    return name in _NEVER or name.startswith(_NEVER_BEGINNING)

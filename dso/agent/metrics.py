@@ -49,7 +49,7 @@ METRICS: dict[str, Metric] = {
     "dso_agent_provider_restarts_total": Metric("counter", ("provider", "type"), "How often its plugin was restarted."),
     "dso_agent_volumes": Metric("gauge", (), "Volumes the volume driver knows."),
     "dso_agent_volumes_mounted": Metric("gauge", (), "Volumes that are mounted."),
-    "process_resident_memory_bytes": Metric("gauge", (), "Memory of the agent's process, without its boot loader."),
+    "process_resident_memory_bytes": Metric("gauge", (), "Memory of the agent's process."),
     "process_cpu_seconds_total": Metric("counter", (), "Processor time used."),
     "process_open_fds": Metric("gauge", (), "Open file descriptors."),
 }

@@ -1,7 +1,7 @@
 """One run of a plugin's program: its pipes, its end, and whatever it does that it should not.
 
-It has a session and process group of its own, so that it can be ended whole: a one-file binary is
-two processes. It cannot outlive the agent: its input ends then, and the kernel sends it SIGTERM.
+It has a session and process group of its own, so that it can be ended whole, with
+whatever it has started. It cannot outlive the agent: its input ends then, and the kernel sends it SIGTERM.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class PluginProcess:
     def kill(self, fault: ProviderError) -> None:
         """End it, willing or not: every request in flight fails with this at once, and `ended` gets it.
 
-        SIGTERM comes first, on which the boot loader of a one-file binary removes what it unpacked.
+        SIGTERM comes first, so that a plugin of any kind can clear up.
         """
         if self._fault is None:
             self._fault = fault
@@ -294,8 +294,8 @@ class _Input(asyncio.BaseProtocol):
 def _end_with(parent: int) -> Callable[[], None]:
     """What the child does between fork and exec: have the kernel end it when the agent ends, `kill -9` included.
 
-    SIGTERM, since the boot loader of a one-file binary hands that on to the program and cleans up. It
-    comes when the *thread* ends that started the child: the agent's main thread.
+    SIGTERM, so that a plugin of any kind can clear up. It comes when the *thread* ends that started the child: the
+    agent's main thread.
     """
     prctl = ctypes.CDLL(None).prctl
     prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]

@@ -32,7 +32,6 @@ def main(argv: Sequence[str]) -> int:
         sys.stderr.buffer.write(failure.stderr)
         return failure.code
     except KeyboardInterrupt:
-        _ignore_interrupts()  # a one-file boot loader repeats the terminal's ^C to us
         return INTERRUPTED
     except BrokenPipeError:
         raise
@@ -106,12 +105,6 @@ def _take_global_flags(invocation: Invocation) -> list[str]:
             others.append(words[index])
         index += taken or 1
     return others + words[index:]
-
-
-def _ignore_interrupts() -> None:
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _print_traceback() -> None:

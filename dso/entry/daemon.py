@@ -1,27 +1,36 @@
-"""What the launchers of the agent and of providers' plugins do first."""
+"""What the launchers of providers' plugins take from the executable beside code."""
 
-import sys
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-from dso.entry.lazy import Archive, running_executable
-
-# Looked up by name when a host name is resolved (idna), a file begins with a mark, or a header is not ASCII.
-CODECS = ("idna", "iso8859_1", "utf_8_sig")
+DATA = "data/"
 
 
-def survive_an_upgrade() -> None:
-    """Depend on no file any more but the program that runs: a daemon runs for months.
+class PackedData:
+    """The data files in a frozen program, by their names; what the spec calls `data`.
 
-    By then another version may be at its path, and the machine may have cleared up its temporary
-    directory. Modules are read from the archive of this process's own program; codecs, which are
-    not in there, are loaded now.
+    A daemon must not depend on a directory in /tmp, which the machine may clear up after some days, nor on what is at
+    the program's path by then: all is read from the executable that runs.
     """
-    importers = sys.modules.get("pyimod02_importers")  # PyInstaller's, there when frozen
-    if importers:
-        importers.pyz_archive._filename = running_executable()  # noqa: SLF001  # PyInstaller has no public name for it
-        for name in CODECS:
-            "".encode(name)
+
+    def __init__(self, names: list[str], read: "Callable[[str], bytes]") -> None:
+        self._names = [name.removeprefix(DATA) for name in names if name.startswith(DATA)]
+        self._read = read
+
+    def data_names(self) -> list[str]:
+        """Every name that `read` knows."""
+        return self._names
+
+    def read(self, name: str) -> bytes:
+        """The content of a file; KeyError if there is none of this name."""
+        return self._read(DATA + name)
 
 
-def packed_data() -> Archive | None:
-    """The data files in the frozen program; None when it runs from source, where they lie beside their modules."""
-    return Archive(running_executable()) if hasattr(sys, "_MEIPASS") else None
+def packed_data() -> PackedData | None:
+    """None when the program runs from source, where data files lie beside their modules."""
+    try:
+        import _archive  # type: ignore[import-not-found]  # the boot loader's (build/bootloader/module.c)
+    except ImportError:
+        return None
+    return PackedData(_archive.names(), _archive.read)

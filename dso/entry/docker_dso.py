@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 BROKEN_PIPE = 141  # 128 + SIGPIPE: how a shell sees `cat` end when nobody reads on
-INTERRUPTED = 130  # 128 + SIGINT
 
 
 def run() -> int:
@@ -19,10 +18,8 @@ def run() -> int:
     What anybody further out would print, the interpreter or the boot loader, may hold a secret's value.
     """
     try:
-        sys.excepthook = sys.unraisablehook = _say_nothing_of_values
+        sys.excepthook, sys.unraisablehook = _end, _ignored
         _take_interrupts()
-        _survive_an_upgrade()
-        _restore_environment()
         sys.modules["gettext"] = _untranslated()
         from dso.cli.main import main
         from dso.system.memory import forbid_core_files
@@ -31,14 +28,14 @@ def run() -> int:
         return _flush(main(sys.argv))
     except BrokenPipeError:
         return BROKEN_PIPE
-    except KeyboardInterrupt:
-        return INTERRUPTED
     except BaseException as error:  # noqa: BLE001  # see above
-        return _unexpected(type(error))
+        from dso.entry.failure import report
+
+        return report(error)
 
 
 def _flush(code: int) -> int:
-    """Write out what is buffered; an exit code of its own if that fails."""
+    """Write out what is buffered; FileAccessError if that fails."""
     try:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:  # it is None when the descriptor is closed
@@ -48,51 +45,31 @@ def _flush(code: int) -> int:
     except OSError as error:
         from dso.errors import FileAccessError
 
-        _report(f"cannot write the output: {error.strerror}")
-        return FileAccessError.code
+        raise FileAccessError(f"cannot write the output: {error.strerror}") from None
     return code
 
 
-def _unexpected(kind: type[BaseException]) -> int:
-    _report(f"DSO failed in a way it should not: {kind.__name__}")
-    return 70
+def _end(*details: object) -> None:
+    from dso.entry.failure import end
+
+    end(*details)
 
 
-def _report(message: str) -> None:
-    try:
-        os.write(2, f"Error: {message}\n".encode())
-    except OSError:
-        return  # there is nobody to tell
+def _ignored(*details: object) -> None:
+    from dso.entry.failure import ignored
 
-
-def _say_nothing_of_values(*details: object) -> None:
-    """For exceptions in threads and destructors, which nobody else catches."""
-    first = details[0]  # an exception's class, or an object with one
-    kind = first if isinstance(first, type) else getattr(first, "exc_type", type(first))
-    _report(f"DSO failed in a way it should not: {kind.__name__}")
+    ignored(*details)
 
 
 def _take_interrupts() -> None:
-    """Turn ^C into KeyboardInterrupt again, unless our parent has us ignore it (see `dso.entry.early`)."""
+    """Turn ^C into KeyboardInterrupt again, unless our parent has us ignore it.
+
+    Until here it just ends the process, since the boot loader leaves it so: there is nothing yet to be told about.
+    """
     from _signal import SIG_DFL, SIGINT, default_int_handler, getsignal, signal  # type: ignore[import-not-found]
 
     if getsignal(SIGINT) == SIG_DFL:
         signal(SIGINT, default_int_handler)
-
-
-def _survive_an_upgrade() -> None:
-    """Read modules from the program that runs, not from what is at its path by then: `up` may run for days."""
-    importers = sys.modules.get("pyimod02_importers")  # PyInstaller's, there when frozen
-    if importers:
-        from dso.entry.lazy import running_executable
-
-        importers.pyz_archive._filename = running_executable()  # noqa: SLF001  # PyInstaller has no public name for it
-
-
-def _restore_environment() -> None:
-    early = sys.modules.get("dso.entry.early")  # there when frozen
-    if early and early.VIRTUAL_ENV is not None:
-        os.environb[b"VIRTUAL_ENV"] = early.VIRTUAL_ENV
 
 
 def _untranslated() -> "ModuleType":

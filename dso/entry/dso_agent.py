@@ -3,32 +3,20 @@
 import os
 import sys
 
-from dso.entry.daemon import survive_an_upgrade
+from dso.entry import failure
 
 
 def run() -> int:
     """Run the agent and return its exit code; no exception gets past this function, since its text may hold a value."""
     try:
-        sys.excepthook = sys.unraisablehook = _say_nothing_of_values
-        survive_an_upgrade()
+        sys.excepthook, sys.unraisablehook = failure.end, failure.ignored
         from dso.agent.main import main
 
         code = main(sys.argv)
         sys.stdout.flush()
     except BaseException as error:  # noqa: BLE001  # see above
-        _say_nothing_of_values(type(error))
-        return 70
+        return failure.report(error)
     return code
-
-
-def _say_nothing_of_values(*details: object) -> None:
-    """For exceptions that nobody else catches."""
-    first = details[0]  # an exception's class, or an object with one
-    kind = first if isinstance(first, type) else getattr(first, "exc_type", type(first))
-    try:
-        os.write(2, f"Error: dso-agent failed in a way it should not: {kind.__name__}\n".encode())
-    except OSError:
-        return  # there is nobody to tell
 
 
 if __name__ == "__main__":

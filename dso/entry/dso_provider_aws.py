@@ -3,10 +3,9 @@
 import os
 import sys
 
-from dso.entry.daemon import packed_data, survive_an_upgrade
+from dso.entry.daemon import packed_data
 
 if __name__ == "__main__":
-    survive_an_upgrade()
     from dso.providers.aws import AwsProvider
     from dso.providers.aws_data import use_packed
     from dso.providers.process import main

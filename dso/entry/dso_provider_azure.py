@@ -3,10 +3,7 @@
 import sys
 import warnings
 
-from dso.entry.daemon import survive_an_upgrade
-
 if __name__ == "__main__":
-    survive_an_upgrade()
     # requests misses a library that guesses encodings, which the frozen program has not.
     warnings.filterwarnings("ignore", "Unable to find acceptable character detection")
     from dso.providers.azure import AzureProvider

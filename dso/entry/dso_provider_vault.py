@@ -2,10 +2,7 @@
 
 import sys
 
-from dso.entry.daemon import survive_an_upgrade
-
 if __name__ == "__main__":
-    survive_an_upgrade()
     from dso.providers.hashicorp import HashicorpProvider
     from dso.providers.process import main
 

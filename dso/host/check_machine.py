@@ -1,9 +1,6 @@
-"""What of the machine itself matters: memory that is not swapped out, the clock, what crashed programs have left."""
+"""What of the machine itself matters: memory that is not swapped out, and the clock."""
 
 from __future__ import annotations
-
-import os
-import stat
 
 from dso.host.check_docker import number
 from dso.host.findings import ERROR, NOTE, OK, WARNING, Finding
@@ -17,8 +14,6 @@ if TYPE_CHECKING:
     from dso.host.machine import Host
 
 NOSWAP = (6, 4)  # Linux
-_UNPACKED = "_MEI"  # the boot loader's directory of a running one-file program
-_OLD = 600.0  # seconds: a program that starts has its libraries mapped by then
 _DAY = 86400.0
 
 
@@ -63,72 +58,3 @@ def clock(host: Host, installation: Installation, now: float) -> list[Finding]:
     cause += "; clouds refuse requests with a date that is minutes off"
     remedy = "sudo timedatectl set-ntp true (in a container or virtual machine its host may see to the clock)"
     return [Finding("clock", NOTE, "the clock is not known to be synchronised", cause, remedy)]
-
-
-def unpacked(host: Host, now: float, directory: str = "/tmp") -> list[Finding]:  # noqa: S108  # where the boot loader has them
-    """Directories that killed one-file programs of this user have left."""
-    left = [name for name in _listed(host, directory) if name.startswith(_UNPACKED)]
-    paths = [f"{directory}/{name}" for name in left if _is_left(host, f"{directory}/{name}", now)]
-    used = _mapped(host) if paths else ""
-    paths = [path for path in paths if path + "/" not in used]
-    if not paths:
-        return [Finding("leftovers", OK, f"no directories of killed programs in {directory}")]
-    ours = [path for path in paths if _is_ours(host, path)]
-
-    def fix() -> None:
-        for path in ours:
-            _remove(host, path)
-
-    return [
-        Finding(
-            "leftovers",
-            WARNING,
-            f"{len(paths)} directories of programs that were killed: {', '.join(paths[:3])}"
-            + ("..." if len(paths) > 3 else ""),  # noqa: PLR2004
-            "a program that is killed with SIGKILL cannot remove what it has unpacked; no secret is ever in there",
-            f"rm -r {' '.join(paths)}",
-            fix if len(ours) == len(paths) else None,
-        )
-    ]
-
-
-def _listed(host: Host, directory: str) -> list[str]:
-    try:
-        return sorted(os.listdir(host.path(directory)))
-    except OSError:
-        return []
-
-
-def _is_left(host: Host, path: str, now: float) -> bool:
-    status = host.status(path)
-    return (
-        status is not None
-        and stat.S_ISDIR(status.st_mode)
-        and status.st_uid == host.uid
-        and now - status.st_mtime > _OLD
-    )
-
-
-def _mapped(host: Host) -> str:
-    """The files that running programs have mapped, as far as this user may see them."""
-    pids = [name for name in _listed(host, "/proc") if name.isdigit()]
-    return "\n".join((host.read(f"/proc/{pid}/maps") or b"").decode("utf-8", "replace") for pid in pids)
-
-
-def _is_ours(host: Host, path: str) -> bool:
-    """Whether DSO has unpacked it: other programs are made with PyInstaller too."""
-    names = _listed(host, path)
-    return "base_library.zip" in names and all(
-        name == "base_library.zip" or name.startswith("lib") or ".so" in name for name in names
-    )
-
-
-def _remove(host: Host, path: str) -> None:
-    """Remove a directory and the files in it, and not what somebody may put in its place."""
-    directory = os.open(host.path(path), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        for name in os.listdir(directory):
-            os.unlink(name, dir_fd=directory)
-    finally:
-        os.close(directory)
-    os.rmdir(host.path(path))

@@ -8,12 +8,12 @@ import sys
 import threading
 from typing import TYPE_CHECKING, NoReturn
 
+from dso.errors import DsoError
 from dso.protocol.provider import PLUGIN_PREFIX
 from dso.providers.log import credentials_in, start_log
 from dso.providers.serve import serve
 from dso.system.hardening import forbid_dumping, lock_memory
-from dso.system.memory import boot_loader, forbid_core_files
-from dso.system.proc import child_environment
+from dso.system.memory import forbid_core_files
 from dso.version import VERSION
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 DEFECT = 70
 USAGE = 125
-_PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 
 
 class _TerminatedError(BaseException):
@@ -38,6 +37,9 @@ def main(provider_class: type[Provider], argv: Sequence[str]) -> NoReturn:
         code = _run(provider_class, argv)
     except _TerminatedError:
         code = 0
+    except DsoError as error:
+        code = error.code
+        _report(f"{error.message}; {error.hint}" if error.hint else error.message)
     except BaseException as error:  # noqa: BLE001  # its text may hold a value, and the interpreter would print it
         code = DEFECT
         _report(f"the plugin failed in a way it should not: {type(error).__name__}")
@@ -54,7 +56,6 @@ def _run(provider_class: type[Provider], argv: Sequence[str]) -> int:
         return USAGE
     _take_signals()
     _protect_memory()
-    _restore_environment()
     stdin, stdout = _take_streams()
     log = start_log(sys.stderr)
     return serve(provider_class, stdin, stdout, configured=lambda config: log.hide(credentials_in(config)))
@@ -77,21 +78,6 @@ def _protect_memory() -> None:
     forbid_core_files()
     forbid_dumping()
     lock_memory()
-    if boot_loader():
-        # Who kills a one-file binary kills its boot loader, and we would be left over.
-        from ctypes import CDLL
-
-        CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if not boot_loader():  # it went before the kernel knew
-            os._exit(DEFECT)
-
-
-def _restore_environment() -> None:
-    """What our libraries start (`credential_process` of AWS) must not take our boot loader's variables for its own."""
-    if hasattr(sys, "_MEIPASS"):
-        environment = child_environment()
-        os.environ.clear()
-        os.environ.update(environment)
 
 
 def _take_streams() -> tuple[BinaryIO, BinaryIO]:

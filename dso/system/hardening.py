@@ -41,8 +41,7 @@ def forbid_dumping() -> str | None:
     """Let nobody look into this process's memory but root: no core dump, no debugger, no /proc/PID/environ or mem.
 
     Other processes of our own user are shut out too (PR_SET_DUMPABLE, prctl(2)); programs we start are
-    not affected. Returns why it was not done, None when it was. The boot loader of a one-file binary
-    is another process and keeps what its environment holds: see docs/security.md.
+    not affected. Returns why it was not done, None when it was.
     """
     from ctypes import CDLL, get_errno
 

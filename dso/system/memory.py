@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 
 from dso.errors import NoMemoryFileError
 
@@ -48,31 +47,14 @@ def forbid_core_files() -> None:
     dump for exactly 1 (do_coredump in fs/coredump.c: "RLIMIT_CORE is set to 1"). Written to a file,
     one byte is less than the smallest core (one page), so there is none either. The process stays
     "dumpable", since Compose must be able to open our `/proc/<pid>/fd/<n>`.
-
-    The boot loader of a one-file binary, our parent, ends itself by the signal that ended us, and has
-    our environment in its memory, in which the vault's key may be: it leaves none either.
     """
     import resource
 
-    for process in (0, *boot_loader()):
-        try:
-            resource.prlimit(process, resource.RLIMIT_CORE, (1, 1))
-        except ProcessLookupError:
-            continue
-        except (ValueError, OSError):
-            # The hard limit is 0 already: no core file, and no right to raise it to 1.
-            resource.prlimit(process, resource.RLIMIT_CORE, (0, 0))
-
-
-def boot_loader() -> list[int]:
-    """The process of a one-file binary's boot loader, our parent, if there is one and it still runs."""
-    if not hasattr(sys, "_MEIPASS"):
-        return []
-    parent = os.getppid()
     try:
-        return [parent] if os.readlink(f"/proc/{parent}/exe") == os.readlink("/proc/self/exe") else []
-    except OSError:
-        return []
+        resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
+    except (ValueError, OSError):
+        # The hard limit is 0 already: no core file, and no right to raise it to 1.
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 class private_memory_directory:  # noqa: N801  # used as a function: `with private_memory_directory() as path:`

@@ -15,15 +15,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-# What the boot loader of a one-file binary, and Docker when it starts a plugin, set for us alone.
+# What Docker, when it starts a plugin, and the user set for us alone.
 _PLUGIN_SOCKET = "DOCKER_CLI_PLUGIN_SOCKET"
 _OWN_VARIABLES = frozenset(
     {
         _PLUGIN_SOCKET,
         "DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND",
         "DOCKER_CLI_PLUGIN_USE_DIAL_STDIO",
-        "LD_LIBRARY_PATH_ORIG",
-        "_MEIPASS2",
         *PRIVATE_VARIABLES,
     }
 )
@@ -32,17 +30,9 @@ _OWN_VARIABLES = frozenset(
 def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment for a child: the user's own, without what is meant for this process only.
 
-    The boot loader's variables go (a child that is frozen too would take our unpacked files for
-    its own), `LD_LIBRARY_PATH` gets the user's value back, and no key to the vault is handed on.
+    No key to the vault is handed on.
     """
-    environment = {
-        name: value for name, value in os.environ.items() if name not in _OWN_VARIABLES and not name.startswith("_PYI_")
-    }
-    original = os.environ.get("LD_LIBRARY_PATH_ORIG")
-    if original is not None:
-        environment["LD_LIBRARY_PATH"] = original
-    elif "_PYI_ARCHIVE_FILE" in os.environ:
-        environment.pop("LD_LIBRARY_PATH", None)
+    environment = {name: value for name, value in os.environ.items() if name not in _OWN_VARIABLES}
     environment.update(extra or {})
     return environment
 
@@ -168,12 +158,13 @@ def attach(argv: Sequence[str], *, environment: Mapping[str, str] | None = None,
 
     ending = (SIGINT, SIGTERM, SIGHUP, SIGQUIT)
     before = pthread_sigmask(SIG_BLOCK, (SIGCHLD, *ending))
-    witness = _Witness(before)
+    witness = _Witness({*before, *ending})
     try:
         actions = [] if stdin is None else [(os.POSIX_SPAWN_DUP2, stdin, 0)]
         child = _spawn(argv, environment, file_actions=actions, setsigmask=before)
         witness.start()
         _watch_docker(SIGTERM)
+        was_told = False
         while True:
             # A look now and then: where another thread of ours gets SIGCHLD, it is lost to this one.
             received = sigtimedwait((SIGCHLD, *ending), 1.0)
@@ -181,12 +172,16 @@ def attach(argv: Sequence[str], *, environment: Mapping[str, str] | None = None,
                 ended, status = os.waitpid(child, os.WNOHANG)
                 if ended:
                     return exit_code(status)
-            elif not witness.saw_it():
+                continue
+            # What the whole group got, `docker` got too: that it then closes its socket is nothing new.
+            is_news = not (was_told and received.si_pid == os.getpid())
+            was_told = True
+            if is_news and not witness.saw_it(received.si_signo):
                 _pass_on(child, received.si_signo)
     finally:
         witness.stop()
         while sigtimedwait(ending, 0):
-            pass  # a copy that came late must not end us after the child
+            pass  # what came as the child ended must not end us: the exit code is the child's
         pthread_sigmask(SIG_SETMASK, before)
 
 
@@ -222,25 +217,22 @@ _IGNORED_BY_PYTHON = (13, 25)  # SIGPIPE, SIGXFSZ; importing their names takes 4
 
 
 class _Witness:
-    """A process that does nothing but die of what our process group gets, which tells it from what we alone get.
+    """A process that does nothing but get what our process group gets, which tells it from what we alone get.
 
     The terminal's ^C, `timeout` and systemd signal the whole group, Compose included; `kill` and
-    `pkill` signal processes of DSO alone. The signal looks the same to us. One-file binaries are
-    two processes besides, and the boot loader's repeats to ours every signal it gets: such a copy
-    of a signal that has been dealt with is let go.
+    `pkill` signal processes of DSO alone. The signal looks the same to us.
 
-    The witness is a `cat` that waits for the end of a pipe, and so for ours, however that comes.
+    The witness is a `cat` that waits for the end of a pipe, and so for ours, however that comes. It
+    blocks the signals: the kernel says at once which are pending for it, however busy the machine is.
     """
 
-    COPY_WITHIN = 1.0  # seconds between a signal and the boot loader's copy of it
-    DEATH_WITHIN = 0.1  # seconds between our getting a signal and the witness's death of it
+    PENDING_WITHIN = 0.1  # seconds between our getting a signal and the kernel's having gone through the whole group
 
-    def __init__(self, mask: object) -> None:
-        """Remember the signal mask to start it with."""
+    def __init__(self, mask: Iterable[int]) -> None:
+        """Remember the signals that it is to block."""
         self._mask = mask
         self._pid = 0
         self._pipe = (-1, -1)
-        self._dealt_with = -self.COPY_WITHIN
 
     def start(self) -> None:
         """Start one; without `cat` on PATH there is none, and every signal counts as sent to us alone."""
@@ -255,30 +247,34 @@ class _Witness:
         except (DockerNotFoundError, OSError):
             self._pid = 0
 
-    def saw_it(self) -> bool:
-        """Whether the child needs not be told of this signal: it got it too, or this is a copy."""
-        from time import monotonic
-
-        if self._died():
-            self.start()
-        elif monotonic() - self._dealt_with >= self.COPY_WITHIN:
-            self._dealt_with = monotonic()
-            return False
-        self._dealt_with = monotonic()
-        return True
-
-    def _died(self) -> bool:
+    def saw_it(self, number: int) -> bool:
+        """Whether the child needs not be told of this signal, since it got it too."""
         from time import monotonic, sleep
 
-        until = monotonic() + self.DEATH_WITHIN
+        until = monotonic() + self.PENDING_WITHIN
         while self._pid:
-            if os.waitpid(self._pid, os.WNOHANG)[0]:
-                self._pid = 0
+            if self._pending() >> (number - 1) & 1:
+                self._replace()  # what is pending cannot become so once more
                 return True
             if monotonic() > until:
                 break
             sleep(0.005)
         return False
+
+    def _pending(self) -> int:
+        """The signals it has got, one bit each; none where /proc does not tell."""
+        try:
+            with open(f"/proc/{self._pid}/status", "rb") as stream:
+                return int(stream.read().partition(b"\nShdPnd:")[2].split()[0], 16)
+        except (OSError, IndexError):
+            return 0
+
+    def _replace(self) -> None:
+        from signal import SIGKILL
+
+        os.kill(self._pid, SIGKILL)
+        os.waitpid(self._pid, 0)
+        self.start()
 
     def stop(self) -> None:
         """End it."""
@@ -306,7 +302,7 @@ def _pass_on(child: int, number: int) -> None:
 
 
 def _watch_docker(number: int) -> None:
-    """Send ourselves a signal when Docker closes its plugin socket.
+    """Send ourselves a signal when Docker closes its plugin socket; that it comes from us tells it from others.
 
     Since 25.0 that is how `docker`, itself asked to end while on no terminal, tells a plugin to
     stop (cli-plugins/socket in docker/cli).

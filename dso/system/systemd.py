@@ -1,22 +1,16 @@
 """What systemd hands to a service and wants to hear from it, by its documented protocols and without its library.
 
-A one-file binary is two processes: systemd starts the boot loader, which starts us and passes signals
-on. Whatever systemd addresses to its main process by number (`LISTEN_PID`, `WATCHDOG_PID`) is therefore
-ours too when it names our boot loader, which we also speak for. Without CAP_SYS_ADMIN nobody may speak for
-another process: a unit without it needs `NotifyAccess=all`. Outside systemd every function here does nothing.
+Outside systemd every function here does nothing.
 """
 
 from __future__ import annotations
 
 import os
-from sys import byteorder
 
 from dso.errors import ConfigError
-from dso.system.memory import boot_loader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from _socket import socket as _Socket  # noqa: N812
     from socket import socket
 
 _FIRST_DESCRIPTOR = 3  # SD_LISTEN_FDS_START
@@ -62,32 +56,12 @@ def notify(*states: str) -> bool:
         sender = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
         try:
             sender.settimeout(_SEND_TIMEOUT)  # a stuck systemd must not make us so
-            _send(sender, message.encode("utf-8", "surrogateescape"), address)
+            sender.sendto(message.encode("utf-8", "surrogateescape"), _socket.MSG_NOSIGNAL, address)
         finally:
             sender.close()
     except (OSError, ValueError):
         return False
     return True
-
-
-def _send(sender: _Socket, message: bytes, address: bytes | str) -> None:
-    """Send in the name of the boot loader, systemd's main process, as sd_pid_notify(3) does; else in our own.
-
-    The first takes CAP_SYS_ADMIN, and spares units `NotifyAccess=all`.
-    """
-    import _socket
-
-    for main in boot_loader():
-        # struct ucred: pid, uid, gid
-        identity = b"".join(number.to_bytes(4, byteorder) for number in (main, os.getuid(), os.getgid()))
-        try:
-            sender.sendmsg(
-                [message], [(_socket.SOL_SOCKET, _socket.SCM_CREDENTIALS, identity)], _socket.MSG_NOSIGNAL, address
-            )
-        except PermissionError:
-            break
-        return
-    sender.sendto(message, _socket.MSG_NOSIGNAL, address)
 
 
 def notify_reloading() -> bool:
@@ -124,7 +98,7 @@ def logs_to_journal() -> bool:
 
 
 def _is_ours(pid: str) -> bool:
-    return pid in {str(process) for process in (os.getpid(), *boot_loader())}
+    return pid == str(os.getpid())
 
 
 def _is_count(text: str) -> bool:

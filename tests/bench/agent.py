@@ -142,7 +142,7 @@ def load(agent: Agent, clients: int, seconds: float, warm_up: float, tell: Calla
     begun = time.monotonic()
 
     def note() -> None:
-        size = resident(agent.pids)
+        size = resident([agent.pid])
         memory.append((time.monotonic() - begun, size))
         tell(f"{memory[-1][0]:.0f} s, {size / MIB:.1f} MiB")
 
@@ -161,7 +161,7 @@ def load(agent: Agent, clients: int, seconds: float, warm_up: float, tell: Calla
 
 
 def memory_after_many(agent: Agent) -> int:
-    """Resident memory of the agent's two processes, idle, after it has served a thousand secrets."""
+    """Resident memory of the agent, idle, after it has served a thousand secrets."""
     wanted = [f"dso://fake/many/secret-{number:05d}" for number in range(MANY_SECRETS)]
     for first in range(0, MANY_SECRETS, 100):
         resolved = agent.resolve(*wanted[first : first + 100])
@@ -169,7 +169,7 @@ def memory_after_many(agent: Agent) -> int:
             raise CommandFailedError(f"the agent could not resolve: {resolved['errors'][0]}")
     agent.resolve(*wanted)
     time.sleep(1)
-    return resident(agent.pids)
+    return resident([agent.pid])
 
 
 def mount_series(agent: Agent, rounds: int) -> list[Series]:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import _imp
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import sysconfig
 from typing import TYPE_CHECKING
 
 import pytest
+from PyInstaller.archive.readers import CArchiveReader
 
-from dso.errors import FileAccessError
+from build.release.glibc import ON_EVERY_MACHINE
+from dso.entry.metadata import ANSWER, COMMAND
+from dso.errors import FileAccessError, NotLoadableError
 from dso.version import SHORT_DESCRIPTION, URL, VENDOR, VERSION
 from tests.support.archive import Contents, contents_of
 from tests.support.home import FROZEN, DsoHome
 from tests.support.imports import all_imports
 from tests.support.process import PYTHON, ROOT, Result, run, started
+from tests.support.processes import descendants, waits_for_input
 from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
@@ -35,7 +39,7 @@ UNWANTED = {
     *["PyInstaller", "altgraph", "hypothesis", "mypy", "packaging", "pip", "pkg_resources", "pytest", "setuptools"],
     *["matplotlib", "mpl_toolkits", "pylab", "numpy", "PIL", "fontTools", "contourpy", "kiwisolver", "pyparsing"],
 }
-LINKED_INTO_PYTHON = {"libexpat.so.1"}  # where libpython is linked with it, as Debian's is
+NO_INTERPRETER = ["/etc/ld.so.cache", "/proc/self/exe"]  # opened to start a program, and to read the answer
 
 
 @pytest.fixture(scope="module")
@@ -65,22 +69,37 @@ def test_holds_nothing_the_command_line_does_not_need(contents: Contents) -> Non
     assert not {name for name in contents.importable if name.startswith(("dso.agent", "dso.providers"))}
 
 
-def test_each_start_unpacks_only_what_the_interpreter_needs(contents: Contents) -> None:
-    libpython = sysconfig.get_config_var("INSTSONAME")
-    assert {libpython, "base_library.zip"} <= contents.unpacked <= {libpython, "base_library.zip", *LINKED_INTO_PYTHON}
+def test_holds_nothing_to_be_unpacked_or_decompressed(contents: Contents) -> None:
+    assert contents.others == set()
+    assert {name.partition("/")[0] for name in contents.files} <= {"answer", "extension", "library"}
 
 
-def test_metadata_is_answered_before_anything_else_runs(contents: Contents) -> None:
-    ours = ["dso.version", "dso.entry.metadata", "dso.entry.lazy", "dso.entry.early"]
-    assert contents.early[: len(ours)] == ours
-    assert contents.scripts == ["pyiboot01_bootstrap", "docker_dso"]  # and no run-time hooks
+def test_metadata_is_answered_by_the_boot_loader(contents: Contents, scratch: Path) -> None:
+    assert contents.named("answer/") == {COMMAND}
+    assert CArchiveReader(FROZEN).extract(f"answer/{COMMAND}") == ANSWER.encode()
+    trace = str(scratch / "trace")
+    run(["strace", "-f", "-e", "trace=open,openat,clone,clone3,fork,vfork,execve", "-o", trace, FROZEN, COMMAND])
+    with open(trace) as file:
+        calls = [line.split(maxsplit=1)[1] for line in file]
+    opened = {call.split('"')[1] for call in calls if call.startswith("open")}
+    assert {path for path in opened if "/lib/" not in path and "/lib64/" not in path} == set(NO_INTERPRETER)
+    assert [call.partition("(")[0] for call in calls if not call.startswith(("open", "+++"))] == ["execve"]
+
+
+def test_runs_one_script(contents: Contents) -> None:
+    assert contents.scripts == ["docker_dso"]  # and no run-time hooks of PyInstaller's
+    assert not {name for name in contents.modules if name.startswith("pyi")}
 
 
 def test_everything_dso_imports_is_in_the_binary(contents: Contents) -> None:
     ours = contents.importable | {"dso.entry.docker_dso"}
     imported = {one.name for one in all_imports() if one.importer in ours}
-    frozen_in = {"_frozen_importlib", "_frozen_importlib_external"}
-    assert imported - contents.importable - set(sys.builtin_module_names) == frozen_in
+    assert {one for one in imported - contents.importable if not in_interpreter(one)} == set()
+
+
+def in_interpreter(module: str) -> bool:
+    """Built into every one, frozen into it, or added by the boot loader."""
+    return module in sys.builtin_module_names or _imp.is_frozen(module) or module == "_archive"
 
 
 def test_every_module_in_the_binary_finds_what_it_imports(contents: Contents) -> None:
@@ -101,8 +120,7 @@ for name in sorted(there):
     except ImportError as error:
         print(name, error.name)
 """
-    only_for_the_boot_loader = {name for name in contents.early if name.startswith("pyimod")} | {"dso.entry.early"}
-    there = json.dumps(sorted(contents.importable - only_for_the_boot_loader))
+    there = json.dumps(sorted(contents.importable))
     missing = run([PYTHON, "-I", "-S", "-c", code, ROOT, sysconfig.get_path("purelib")], input=there).out
     assert missing.splitlines() == []
 
@@ -136,13 +154,14 @@ def test_runs_with_an_empty_environment(scratch: Path) -> None:
 
 
 def bare_machine(root: Path) -> None:
-    """A file system with the binary and glibc: no Python, and no libgcc_s."""
+    """A file system with the binary, and with what every machine with glibc has: no Python, nothing else."""
     linked = run(["ldd", FROZEN]).out.split()
     for library in {word for word in linked if word.startswith("/")}:
         os.makedirs(root / os.path.dirname(library)[1:], exist_ok=True)
         shutil.copy(library, root / library[1:])
-    libc = next(word for word in linked if word.startswith("/") and "/libc.so" in word)
-    shutil.copy(os.path.join(os.path.dirname(libc), "libm.so.6"), root / os.path.dirname(libc)[1:])
+    place = os.path.dirname(next(word for word in linked if word.startswith("/") and "/libc.so" in word))
+    for name in ON_EVERY_MACHINE & set(os.listdir(place)):
+        shutil.copy(f"{place}/{name}", root / place[1:])
     for directory in ("bin", "home", "proc", "tmp"):
         (root / directory).mkdir(exist_ok=True)
     shutil.copy(FROZEN, root / "bin" / "docker-dso")
@@ -154,10 +173,10 @@ def on_bare_machine(request: pytest.FixtureRequest, scratch: Path) -> Iterator[C
     mount = f"mount -t proc proc {scratch}/proc &&" if request.param == "with /proc" else ""
     enter = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user", "--pid", "--fork"])]
 
-    def dso(*args: str, input: str = "") -> Result:  # noqa: A002
+    def dso(*args: str, input: str = "", check: bool = True) -> Result:  # noqa: A002
         script = f'{mount} exec chroot {scratch} /bin/docker-dso "$@"'
         env = {"HOME": "/home", "PATH": os.environ["PATH"]}
-        return run([*enter, "sh", "-c", script, "sh", *args], env=env, input=input)
+        return run([*enter, "sh", "-c", script, "sh", *args], env=env, input=input, check=check)
 
     yield dso
     assert not os.listdir(scratch / "tmp")
@@ -170,7 +189,16 @@ def test_needs_no_python_nor_libraries_beside_glibc(on_bare_machine: Callable[..
     assert on_bare_machine("secret", "get", "shop/key").stdout == b"the value"
 
 
-# The temporary directory
+def test_a_library_that_is_missing_is_named(on_bare_machine: Callable[..., Result], scratch: Path) -> None:
+    (library,) = scratch.rglob("libgcc_s.so.1")
+    library.unlink()
+    done = on_bare_machine("init", check=False)
+    assert done.returncode == NotLoadableError.code
+    assert "libgcc_s.so.1: cannot open shared object file" in done.err
+    assert "hint: see docs/install.md" in done.err
+
+
+# While it runs
 
 
 @pytest.fixture
@@ -182,44 +210,30 @@ def waiting(frozen: DsoHome, scratch: Path) -> Iterator[subprocess.Popen[bytes]]
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=frozen.environment({"TMPDIR": str(scratch)}),
-        start_new_session=True,
     )
-    wait_until(lambda: is_reading(child.pid), "the child reads its standard input")
+    wait_until(lambda: waits_for_input(child.pid, FROZEN), "it reads its standard input")
     yield child
     if child.poll() is None:
-        os.killpg(child.pid, signal.SIGKILL)
+        child.kill()
     child.communicate()
 
 
-def is_reading(parent: int) -> bool:
-    """Whether the child of the boot loader's process waits for its standard input."""
-    with open(f"/proc/{parent}/task/{parent}/children") as stream:
-        children = stream.read().split()
-    if not children:
-        return False
-    with open(f"/proc/{children[0]}/syscall") as stream:
-        return stream.read().startswith("0 0x0 ")  # read(0, ...)
+def test_is_one_process_without_threads(waiting: subprocess.Popen[bytes]) -> None:
+    assert descendants(waiting.pid) == []
+    assert os.listdir(f"/proc/{waiting.pid}/task") == [str(waiting.pid)]
 
 
-def unpacked_in(directory: Path) -> set[str]:
-    (unpacked,) = os.listdir(directory)
-    assert os.stat(directory / unpacked).st_mode & 0o777 == 0o700
-    return set(os.listdir(directory / unpacked))
-
-
-def test_unpacks_into_tmpdir_and_clears_up(waiting: subprocess.Popen[bytes], scratch: Path, contents: Contents) -> None:
-    assert unpacked_in(scratch) == contents.unpacked
+def test_writes_nothing_to_tmpdir(waiting: subprocess.Popen[bytes], scratch: Path) -> None:
+    assert os.listdir(scratch) == []
     waiting.communicate(b"the value")
     assert waiting.returncode == 0
     assert os.listdir(scratch) == []
 
 
-def test_killed_it_leaves_nothing_but_files_of_the_binary(
-    waiting: subprocess.Popen[bytes], scratch: Path, contents: Contents
-) -> None:
-    os.killpg(waiting.pid, signal.SIGKILL)
+def test_killed_it_leaves_nothing(waiting: subprocess.Popen[bytes], scratch: Path) -> None:
+    waiting.kill()
     waiting.wait()
-    assert unpacked_in(scratch) == contents.unpacked
+    assert os.listdir(scratch) == []
 
 
 def test_a_running_one_survives_its_replacement(tmp_path: Path, frozen: DsoHome, scratch: Path) -> None:
@@ -228,7 +242,7 @@ def test_a_running_one_survives_its_replacement(tmp_path: Path, frozen: DsoHome,
     frozen.dso("init")
     environment = frozen.environment({"TMPDIR": str(scratch)})
     with started([frozen.plugin, "secret", "set", "shop/key"], stdin=subprocess.PIPE, env=environment) as child:
-        wait_until(lambda: is_reading(child.pid), "the child reads its standard input")
+        wait_until(lambda: waits_for_input(child.pid, frozen.plugin), "it reads its standard input")
         newer = tmp_path / "newer"
         newer.write_bytes(os.urandom(os.path.getsize(FROZEN)))
         os.rename(newer, frozen.plugin)
@@ -237,14 +251,6 @@ def test_a_running_one_survives_its_replacement(tmp_path: Path, frozen: DsoHome,
     assert (
         DsoHome(str(tmp_path / "other")).dso("secret", "get", "shop/key", env={"HOME": frozen.path}).out == "the value"
     )
-
-
-def test_a_tmpdir_that_forbids_execution_is_an_error_of_the_boot_loader(frozen: DsoHome, scratch: Path) -> None:
-    script = f'mount -t tmpfs -o noexec tmpfs {scratch} && TMPDIR={scratch} exec {frozen.plugin} "$@"'
-    enter = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
-    done = frozen.command(*enter, "sh", "-c", script, "sh", "version", check=False)
-    assert done.returncode == 255
-    assert "failed to map segment from shared object" in done.err
 
 
 # What reaches Compose
@@ -259,10 +265,15 @@ def test_compose_gets_the_users_words_and_environment_to_the_byte(home: DsoHome,
         b"PATH": os.fsencode(scratch) + b":" + os.fsencode(os.defpath),
         b"LD_LIBRARY_PATH": b"/usr/lib/theirs",
         b"VIRTUAL_ENV": b"/home/of/python",
+        b"_PYI_ARCHIVE_FILE": b"/none/such",
+        b"_PYI_APPLICATION_HOME_DIR": b"/none/such",
+        b"_MEIPASS2": b"/none/such",
         b"BYTES": b"\xff\xfe \xc3\xa4",
         b"LC_ALL": b"de_DE.ISO-8859-1",
         b"PWD": os.fsencode(os.getcwd()),  # the shell of the source variant would add it
     }
+    if home.variant == "frozen":  # the interpreter of the source would heed it
+        env[b"PYTHONHOME"] = b"/none/such"
     done = subprocess.run([home.plugin, "compose", "ps", b"\xff\xc3\xa4"], stdout=subprocess.PIPE, env=env, check=True)
     words = [b"/bin/sh", os.fsencode(docker), b"compose", b"ps", b"\xff\xc3\xa4"]
     received = done.stdout.rstrip(b"\0").split(b"\0")
@@ -293,8 +304,6 @@ def test_output_that_cannot_be_written_is_an_error(home: DsoHome) -> None:
 
 
 def test_leaves_no_core_file_when_it_is_aborted(waiting: subprocess.Popen[bytes]) -> None:
-    with open(f"/proc/{waiting.pid}/task/{waiting.pid}/children") as stream:
-        (child,) = stream.read().split()
-    with open(f"/proc/{child}/limits") as stream:
+    with open(f"/proc/{waiting.pid}/limits") as stream:
         (limits,) = [line for line in stream if line.startswith("Max core file size")]
     assert limits.split()[4] in ("0", "1")  # too small for one

@@ -94,7 +94,7 @@ def test_a_request_that_is_never_finished_is_hung_up_on() -> None:
 
 def test_a_client_that_reads_nothing_hinders_nobody(agent: Agent) -> None:
     request = b"GET /metrics HTTP/1.1\r\nHost: dso\r\n\r\n"
-    before = resident(agent.pids)
+    before = resident([agent.pid])
     with connections(agent, 20) as deaf:
         for connection in deaf:
             connection.setblocking(False)
@@ -102,7 +102,7 @@ def test_a_client_that_reads_nothing_hinders_nobody(agent: Agent) -> None:
                 for _ in range(5000):
                     connection.sendall(request)
             assert agent.request("GET", "/healthz").status == 200
-        assert resident(agent.pids) - before < 40 * MIB  # it stops reading where it cannot write
+        assert resident([agent.pid]) - before < 40 * MIB  # it stops reading where it cannot write
 
 
 def test_a_deaf_reader_of_the_event_stream_loses_events_and_costs_nothing(agent: Agent) -> None:
@@ -110,11 +110,11 @@ def test_a_deaf_reader_of_the_event_stream_loses_events_and_costs_nothing(agent:
         for connection in deaf:
             connection.sendall(b"GET /v1/events HTTP/1.1\r\nHost: dso\r\n\r\n")
             assert b" 200 " in connection.recv(100)
-        before = resident(agent.pids)
+        before = resident([agent.pid])
         for _ in range(30):
             agent.resolve(*[f"dso://fake/none-{time.monotonic_ns()}-{number}" for number in range(100)])
         assert agent.request("GET", "/healthz").status == 200
-        assert resident(agent.pids) - before < 40 * MIB
+        assert resident([agent.pid]) - before < 40 * MIB
 
 
 # Rude
@@ -148,10 +148,10 @@ def test_ten_thousand_connections_opened_and_dropped(agent: Agent) -> None:
 
     drop(5000)  # to warm up
     wait_until(lambda: agent.request("GET", "/healthz").status == 200, "an answer")
-    before, opened, running = resident(agent.pids), descriptors(agent.pid), threads(agent.pid)
+    before, opened, running = resident([agent.pid]), descriptors(agent.pid), threads(agent.pid)
     drop(10_000)
     wait_until(lambda: descriptors(agent.pid) <= opened, "the end of all connections")
-    assert resident(agent.pids) - before < 4 * MIB
+    assert resident([agent.pid]) - before < 4 * MIB
     assert threads(agent.pid) <= running + 1
 
 

@@ -68,11 +68,11 @@ def test_many_clients_get_every_answer_and_leave_memory_as_it_was(agent: Agent) 
                     asked.append(number)
 
     at_once(CLIENTS, use)  # to warm up: allocators keep what a peak needed
-    before, opened = resident(agent.pids), descriptors(agent.pid)
+    before, opened = resident([agent.pid]), descriptors(agent.pid)
     for _ in range(2):
         at_once(CLIENTS, use)
     assert len(asked) == 3 * CLIENTS * 20
-    assert resident(agent.pids) - before < 4 * MIB
+    assert resident([agent.pid]) - before < 4 * MIB
     wait_until(lambda: descriptors(agent.pid) <= opened, "the end of all connections")
     assert threads(agent.pid) < 20
     assert agent.calls == ["get_many " + " ".join(each.removeprefix("dso://fake/") for each in REFERENCES)]
@@ -154,8 +154,8 @@ def test_a_thousand_secrets_are_a_few_calls(agent: Agent) -> None:
     wanted = [f"dso://fake/{number:04d}" for number in range(1000)]
     assert not agent.resolve(*wanted)["errors"]
     assert len(agent.calls) == 10
-    before = resident(agent.pids)
+    before = resident([agent.pid])
     for _ in range(5):
         assert not agent.resolve(*wanted)["errors"]
     assert len(agent.calls) == 10
-    assert resident(agent.pids) - before < 10 * MIB
+    assert resident([agent.pid]) - before < 10 * MIB

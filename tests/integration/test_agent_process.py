@@ -68,7 +68,7 @@ def test_sigterm_and_sigint_end_it_with_everything_it_started(agent: Agent) -> N
 
 
 def test_a_terminals_interrupt_which_comes_twice_is_one(agent: Agent) -> None:
-    """^C goes to the whole group, and a one-file boot loader passes it on once more."""
+    """^C goes to the whole group, and who is impatient presses it again."""
     agent.start()
     assert agent.process is not None
     os.killpg(agent.process.pid, signal.SIGINT)
@@ -84,6 +84,25 @@ def test_after_sigkill_the_next_one_starts_and_knows_its_fingerprints(agent: Age
     agent.start()
     assert agent.resolve("dso://a")["resolved"][0]["fingerprint"] == before
     assert stat.S_IMODE(os.stat(os.path.join(agent.state_dir, "mac.key")).st_mode) == 0o600
+
+
+def test_sigkill_takes_its_plugins_along_whatever_they_do_and_leaves_no_files(agent: Agent) -> None:
+    """One of them waits for input, one never looks at it again. Both are ended by the kernel."""
+    temporary = agent.path("tmp")
+    os.mkdir(temporary)
+    agent.env["TMPDIR"] = temporary
+    agent.install_plugin("hangs", HANGS)
+    agent.write_config("providers:\n" + agent.fake_provider("fake") + '  hangs: {"type": "hangs"}\n')
+    agent.start()
+    assert agent.value("dso://fake/a") == "the value"
+    wait_until(lambda: os.path.exists(os.path.join(temporary, "hangs")), "the one that hangs")
+    started = [one.pid for one in descendants(agent.pid)]
+    assert len(started) == 2
+    os.kill(agent.pid, signal.SIGKILL)
+    assert agent.process is not None
+    agent.process.wait(60)
+    wait_until(partial(_are_gone, started), "the end of its plugins")
+    assert os.listdir(temporary) == ["hangs"]
 
 
 def test_a_second_agent_on_the_same_socket_is_refused(agent: Agent) -> None:
@@ -229,6 +248,14 @@ def test_credentials_are_in_no_line_of_the_log() -> None:
             assert not second.find(told.encode())
 
 
+# A plugin that answers nothing, and notices nothing.
+HANGS = """#!/usr/bin/env python3
+import os, time
+open(os.environ["TMPDIR"] + "/hangs", "x").close()
+while True:
+    time.sleep(1000)
+"""
+
 # A plugin that says its credentials wherever it can.
 LOUD = """#!/usr/bin/env python3
 import json, sys
@@ -278,7 +305,7 @@ def test_any_user_may_have_an_agent_of_its_own(unprivileged: Agent) -> None:
 def test_other_processes_of_its_user_cannot_look_into_it(unprivileged: Agent) -> None:
     agent = unprivileged
     agent.start(user=NOBODY, group=NOBODY, extra_groups=[])
-    pid = agent.pids[-1]
+    pid = agent.pid
     for name in ("mem", "environ", "maps"):
         assert "Permission denied" in _cat_as_nobody(pid, name)
     with open(f"/proc/{pid}/limits", encoding="ascii") as limits:
@@ -292,7 +319,6 @@ def _cat_as_nobody(pid: int, name: str) -> str:
 
 
 def test_it_is_small_after_a_thousand_secrets() -> None:
-    """Both processes of the one-file binary."""
     with Agent(variant="frozen") as agent:
         agent.write_secrets({"*": {"text": "a value of the usual length, about fifty characters"}})
         agent.use_fake().start()
@@ -300,4 +326,4 @@ def test_it_is_small_after_a_thousand_secrets() -> None:
             answer = agent.resolve(*[f"dso://secret/{at}" for at in range(start, start + 100)])
             assert not answer["errors"]
         assert agent.get("/v1/status")["cache"]["entries"] == 1000
-        assert resident(agent.pids) <= 60 * MIB
+        assert resident([agent.pid]) <= 60 * MIB

@@ -82,7 +82,7 @@ class World:
             NAMES[kind]: {"type": kind, "timeout": "30s", "cache_ttl": "1s", **clouds.settings(kind)} for kind in TYPES
         }
         self.agent.env = {**clouds.environment(), "TMPDIR": self.agent.path("tmp")}
-        os.mkdir(self.agent.path("tmp"))  # what a killed boot loader leaves behind goes with the agent
+        os.mkdir(self.agent.path("tmp"))
         self.agent.write_config(f"providers: {json.dumps(providers)}\n")
 
     def plugin(self, kind: str) -> str:
@@ -204,6 +204,7 @@ def test_a_plugin_that_is_killed_is_back_by_itself(world: World) -> None:
         "every plugin to be started again, which takes longer each time",
         timeout=150,
     )
+    assert os.listdir(world.agent.env["TMPDIR"]) == []  # they have left nothing
     assert_recovers(world)
 
 

@@ -97,7 +97,7 @@ def machine(bare: Machine, release: Release, installed: str) -> Machine:
     """Installed, and not set up."""
     undo = """
         systemctl disable -q --now "$@" 2>/dev/null || :
-        rm -rf /etc/dso /var/lib/dso /run/dso /etc/systemd/system/dso-* /root/.docker/cli-plugins /tmp/_MEI*
+        rm -rf /etc/dso /var/lib/dso /run/dso /etc/systemd/system/dso-* /root/.docker/cli-plugins
         groupdel dso 2>/dev/null || :
         systemctl daemon-reload
         systemctl reset-failed
@@ -256,7 +256,6 @@ def test_the_doctor_mends_what_is_safe(ready: Machine) -> None:
         chmod 644 /etc/dso/agent.env; chmod 666 /etc/dso/dso.yaml; chmod 777 /run/dso.sock
         chmod 775 {PLUGIN_DIR}/dso-provider-vault
         systemctl disable -q dso-volume.socket
-        mkdir /tmp/_MEIabcdef; : >/tmp/_MEIabcdef/base_library.zip; touch -d '1 hour ago' /tmp/_MEIabcdef
     """
     machine.shell(plant)
     pid = machine.unit("dso-agent.service", "MainPID")
@@ -267,7 +266,6 @@ def test_the_doctor_mends_what_is_safe(ready: Machine) -> None:
         "chown root:dso /run/dso.sock": "socket",
         f"chmod go-w {PLUGIN_DIR}/dso-provider-vault": "programs",
         "docker dso system enable": "units",
-        "rm -r /tmp/_MEIabcdef": "leftovers",
     }
     for remedy, check in remedies.items():
         named = [one for one in found if remedy in one["remedy"]]

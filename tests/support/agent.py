@@ -188,16 +188,9 @@ class Agent:
 
     @property
     def pid(self) -> int:
-        """The process that was started; of a frozen agent that is the boot loader."""
+        """Its process, the only one beside its plugins."""
         assert self.process is not None
         return self.process.pid
-
-    @property
-    def pids(self) -> list[int]:
-        """Every process of the agent itself: two if it is frozen. Plugins are not among them."""
-        program = os.readlink(f"/proc/{self.pid}/exe")
-        own = [one.pid for one in descendants(self.pid) if _program(one.pid) == program and self.variant != "source"]
-        return [self.pid, *own[:1]]
 
     @property
     def log(self) -> str:
@@ -321,10 +314,3 @@ def ask(connection: socket.socket, method: str, target: str, body: object = None
         send_request(connection, method, target, content, "application/json", host="dso")
     response = Reader(connection).read_response(method, 1 << 30)
     return Answer(response.status, response.headers, response.body)
-
-
-def _program(pid: int) -> str:
-    try:
-        return os.readlink(f"/proc/{pid}/exe")
-    except OSError:
-        return ""

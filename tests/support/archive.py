@@ -10,34 +10,34 @@ from PyInstaller.archive.readers import CArchiveReader
 class Contents(NamedTuple):
     """A binary's archive.
 
-    `unpacked`: files the boot loader writes to a temporary directory on each start. `early`: what
-    it runs before PyInstaller's bootstrap scripts, in order. `scripts`: what it runs after.
-    `lazy`: files kept until `dso.entry.lazy` wants them. `modules`: the Python modules.
+    `modules`: the Python modules, which the interpreter imports as its frozen ones. `scripts`: what runs, one
+    launcher. `files`: all that is read or loaded by its name (`answer/`, `data/`, `extension/`, `library/`).
+    `others`: what our boot loader does not know, and PyInstaller's would unpack or decompress.
     """
 
-    unpacked: set[str]
-    early: list[str]
-    scripts: list[str]
-    lazy: set[str]
     modules: set[str]
+    scripts: list[str]
+    files: set[str]
+    others: set[str]
 
     @property
     def importable(self) -> set[str]:
         """Every module that can be imported, but for the interpreter's own."""
-        extensions = {name.removeprefix("extension/") for name in self.lazy if name.startswith("extension/")}
-        return self.modules | extensions | set(self.early)
+        return self.modules | self.named("extension/")
+
+    def named(self, prefix: str) -> set[str]:
+        """The files whose names begin so, without that beginning."""
+        return {name.removeprefix(prefix) for name in self.files if name.startswith(prefix)}
 
 
 def contents_of(binary: str) -> Contents:
-    """Read a binary's tables of contents."""
-    archive = CArchiveReader(binary)
-    by_type: dict[str, list[str]] = {}
-    for name, entry in archive.toc.items():
-        by_type.setdefault(entry[4], []).append(name)
+    """Read a binary's table of contents."""
+    by_kind: dict[str, list[str]] = {}
+    for name, (_, stored, full, compressed, kind) in CArchiveReader(binary).toc.items():
+        by_kind.setdefault("compressed" if compressed or stored != full else kind, []).append(name)
     return Contents(
-        unpacked={name for kind in "bxZnd" for name in by_type.get(kind, [])},
-        early=by_type["m"],
-        scripts=by_type["s"],
-        lazy=set(by_type["a"]),
-        modules=set(archive.open_embedded_archive("PYZ.pyz").toc),
+        modules={*by_kind.pop("m", []), *by_kind.pop("M", [])},
+        scripts=by_kind.pop("s", []),
+        files=set(by_kind.pop("a", [])),
+        others={name for names in by_kind.values() for name in names},
     )

@@ -49,6 +49,14 @@ def in_directory(directory: str) -> list[Process]:
     return found
 
 
+def waits_for_input(pid: int, program: str) -> bool:
+    """Whether a process runs a program, and reads its standard input."""
+    with open(f"/proc/{pid}/syscall") as stream:
+        call = stream.read().split()
+    number = {"x86_64": "0", "aarch64": "63"}[os.uname().machine]  # read(2)
+    return os.readlink(f"/proc/{pid}/exe") == os.path.realpath(program) and call[:2] == [number, "0x0"]
+
+
 def _children(pid: int) -> list[int]:
     found: list[int] = []
     try:

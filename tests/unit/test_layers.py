@@ -40,8 +40,10 @@ BANNED = {
 }
 BANNED_EXCEPTIONS = {("dso.config.document", "yaml")}  # dso.yaml is read by its own grammar, only in Cloud Mode
 
-# The first code of a frozen binary (build/specs/common.py), which finds nothing but built-in and frozen modules.
-EARLY = ["dso.version", "dso.entry.metadata", "dso.entry.lazy", "dso.entry.early", "dso.entry.early_daemon"]
+# The first code of a frozen binary (build/bootloader/main.c), and what that imports when it cannot go on: until its
+# finder is in place no extension module can be loaded, and whatever it imports each start has to.
+EARLY = ["dso.entry.lazy"]
+WHEN_IT_FAILS = ["dso.entry.failure", "dso.errors"]
 
 
 def part_of(module: str) -> str:
@@ -78,8 +80,17 @@ def banned(found: list[Import]) -> list[Import]:
 
 
 def not_yet_there(found: list[Import]) -> list[Import]:
-    at_hand = {*sys.builtin_module_names, "_frozen_importlib", "_frozen_importlib_external", *EARLY}
-    return [one for one in found if one.importer in EARLY and one.name not in at_hand]
+    def there(one: Import) -> bool:
+        if one.importer in WHEN_IT_FAILS or not one.at_top:
+            return one.name in {"__future__", "_archive", *WHEN_IT_FAILS} or _is_at_hand(one.name)
+        return _is_at_hand(one.name)
+
+    return [one for one in found if one.importer in EARLY + WHEN_IT_FAILS and not there(one)]
+
+
+def _is_at_hand(module: str) -> bool:
+    """In every interpreter, before any of ours."""
+    return module in {"sys", "posix", "_frozen_importlib", "_frozen_importlib_external"}
 
 
 def listed(found: list[Import]) -> str:
@@ -129,6 +140,10 @@ def test_the_first_code_of_a_binary_imports_only_what_is_there_already(found: li
         (banned, "dso.system.proc", "def f():\n    import subprocess"),
         (banned, "dso.cli.main", "async def f():\n    from asyncio.streams import open_connection"),
         (not_yet_there, "dso.entry.lazy", "from __future__ import annotations"),
+        (not_yet_there, "dso.entry.lazy", "import dso.errors"),
+        (not_yet_there, "dso.entry.lazy", "def f():\n    import fcntl"),
+        (not_yet_there, "dso.entry.failure", "import os"),
+        (not_yet_there, "dso.errors", "import re"),
     ],
 )
 def test_the_checks_find_offenders(check: object, importer: str, source: str) -> None:

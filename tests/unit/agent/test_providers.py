@@ -218,7 +218,7 @@ async def test_close_waits_for_nobody_who_is_being_replaced(plugins: PluginDir) 
 
 @in_loop
 async def test_plugin_starts_clean(plugins: PluginDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("CANARY", "DSO_MASTER_KEY", "LD_PRELOAD", "NOTIFY_SOCKET", "_PYI_ARCHIVE_FILE"):
+    for name in ("CANARY", "DSO_MASTER_KEY", "LD_PRELOAD", "NOTIFY_SOCKET", "DSO_PASSPHRASE_FILE"):
         monkeypatch.setenv(name, "")
     monkeypatch.setenv("WANTED", "yes")
     secret = os.open("/etc/passwd", os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""Extension modules out of an archive such as PyInstaller appends to a binary."""
+"""Extension modules out of an archive, with a stand-in for the boot loader's `_archive`."""
 
 from __future__ import annotations
 
@@ -6,53 +6,33 @@ import importlib.util
 import json
 import os
 import sys
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
-from PyInstaller.archive.writers import CArchiveWriter
 
 from dso.entry import lazy
+from dso.errors import NotLoadableError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from importlib.machinery import ModuleSpec
-    from pathlib import Path
-    from types import ModuleType
 
 STORED = "_json"  # an extension module, on Debian too
 
 
-@pytest.fixture
-def binary(tmp_path: Path) -> Path:
-    """Something executable, an archive, and something after it, as objcopy leaves them."""
-    source = importlib.util.find_spec(STORED)
+def load(name: str) -> str:
+    """As the boot loader does: the path the dynamic linker knows the library by."""
+    source = importlib.util.find_spec(name.removeprefix(lazy.EXTENSION))
     assert source is not None
-    library = tmp_path / "libsomething.so.1"
-    library.write_bytes(b"a library")
-    CArchiveWriter(
-        str(tmp_path / "archive"),
-        [
-            ("unpacked.so", str(source.origin), False, "b"),
-            (lazy.EXTENSION + STORED, str(source.origin), False, "a"),
-            (lazy.LIBRARY + library.name, str(library), False, "a"),
-            (lazy.DATA + "some/file", str(library), False, "a"),
-        ],
-        pylib_name="libpython",
-    )
-    path = tmp_path / "binary"
-    path.write_bytes(os.urandom(4321) + (tmp_path / "archive").read_bytes() + os.urandom(1234))
-    return path
+    file = os.memfd_create(name)
+    with open(str(source.origin), "rb") as library:
+        os.write(file, library.read())
+    return f"/proc/self/fd/{file}"
 
 
-@pytest.fixture
-def unpack_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    path = tmp_path / "unpacked"
-    path.mkdir()
-    monkeypatch.setattr(sys, "_MEIPASS", str(path), raising=False)
-    return path
-
-
-def found(binary: Path) -> ModuleSpec:
-    spec = lazy.Finder(lazy.Archive(str(binary))).find_spec(STORED)
+def found(load: Callable[[str], str] = load) -> ModuleSpec:
+    spec = lazy.Finder({lazy.EXTENSION + STORED}, load).find_spec(STORED)
     assert spec is not None
     return spec
 
@@ -64,71 +44,90 @@ def imported(spec: ModuleSpec) -> ModuleType:
     return module
 
 
-def works(module: ModuleType) -> bool:
-    return bool(module.encode_basestring_ascii("ä") == json.dumps("ä"))
-
-
-def test_only_what_the_boot_loader_leaves_alone_is_listed(binary: Path) -> None:
-    expected = {lazy.EXTENSION + STORED, lazy.LIBRARY + "libsomething.so.1", lazy.DATA + "some/file"}
-    assert set(lazy.Archive(str(binary)).entries()) == expected
-
-
-def test_a_data_file_is_read_by_its_name(binary: Path) -> None:
-    archive = lazy.Archive(str(binary))
-    assert archive.data_names() == ["some/file"]
-    assert archive.read("some/file") == b"a library"
-    with pytest.raises(KeyError):
-        archive.read("libsomething.so.1")
-
-
-def test_an_extension_is_loaded_from_memory_and_nothing_is_unpacked(binary: Path, unpack_directory: Path) -> None:
-    module = imported(found(binary))
-    assert works(module)
+def test_an_extension_is_loaded_from_where_the_boot_loader_says() -> None:
+    module = imported(found())
+    assert module.encode_basestring_ascii("ä") == json.dumps("ä")
     assert str(module.__file__).startswith("/proc/self/fd/")
-    assert not os.listdir(unpack_directory)
+    assert module.__spec__ is not None
+    assert module.__spec__.origin == module.__file__
 
 
-def test_two_extensions_in_memory_have_different_paths(binary: Path) -> None:
-    assert imported(found(binary)).__file__ != imported(found(binary)).__file__
+def test_an_extension_is_loaded_when_it_is_imported_and_not_when_it_is_found() -> None:
+    asked: list[str] = []
+
+    def note(name: str) -> str:
+        asked.append(name)
+        return load(name)
+
+    spec = found(note)
+    assert asked == []
+    imported(spec)
+    assert asked == [lazy.EXTENSION + STORED]
 
 
-@pytest.mark.parametrize("failure", [OSError("no memory file"), ImportError("libsomething.so.1: not found")])
-def test_where_memory_will_not_do_it_is_unpacked_with_the_libraries(
-    binary: Path, unpack_directory: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception
-) -> None:
-    def fail(*_: object) -> None:
+@pytest.mark.parametrize("name", ["json", "_jso", "_json.more", ""])
+def test_other_modules_are_left_to_others(name: str) -> None:
+    assert lazy.Finder({lazy.EXTENSION + STORED, "library/00/json", "data/json"}, load).find_spec(name) is None
+
+
+@pytest.mark.parametrize(
+    ("failure", "hint"),
+    [(PermissionError("x may not run"), "set TMPDIR"), (OSError("x: not found"), "see docs/install.md")],
+)
+def test_what_cannot_be_loaded_is_an_error_that_nobody_takes_for_a_missing_module(failure: OSError, hint: str) -> None:
+    def fail(_: str) -> str:
         raise failure
 
-    monkeypatch.setattr("dso.entry.lazy.posix.memfd_create", fail)
-    for _ in range(2):  # the second time the files are there
-        module = imported(found(binary))
-        assert works(module)
-        assert module.__file__ == f"{unpack_directory}/{STORED}.so"
-        assert (unpack_directory / "libsomething.so.1").read_bytes() == b"a library"
-        assert set(os.listdir(unpack_directory)) == {f"{STORED}.so", "libsomething.so.1"}
+    with pytest.raises(NotLoadableError, match=str(failure)) as raised:
+        imported(found(fail))
+    assert raised.value.hint.startswith(hint)
+    assert not isinstance(raised.value, ImportError)
 
 
-def test_other_modules_are_left_to_others(binary: Path) -> None:
-    assert lazy.Finder(lazy.Archive(str(binary))).find_spec("json") is None
+# In place
 
 
-def test_a_file_without_an_archive_is_an_import_error(tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    other.write_bytes(b"\x7fELF")
-    with pytest.raises(ImportError, match="holds no archive"):
-        lazy.Archive(str(other)).entries()
+class Archive(ModuleType):
+    """`_archive` with these entries."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__("_archive")
+        self._names = names
+        self.loaded: list[str] = []
+
+    def names(self) -> list[str]:
+        return self._names
+
+    def load(self, name: str) -> str:
+        self.loaded.append(name)
+        return ""
 
 
-def test_a_truncated_archive_is_an_import_error_and_no_endless_loop(binary: Path) -> None:
-    archive = lazy.Archive(str(binary))
-    archive.entries()
-    os.truncate(binary, 5000)
-    with (binary.parent / "copy").open("wb") as target, pytest.raises(ImportError, match="is truncated"):
-        archive.copy(lazy.EXTENSION + STORED, target.fileno())
+@pytest.fixture
+def interpreter(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Of which the finders and all else that is changed comes back."""
+    finders, path = list(sys.meta_path), sys.meta_path
+    monkeypatch.setattr(sys, "meta_path", list(finders))
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(sys, "frozen", False, raising=False)
+    monkeypatch.setattr(sys, "_stdlib_dir", sys._stdlib_dir)  # type: ignore[attr-defined]
+    assert path == finders
+    return monkeypatch
 
 
-def test_the_running_executable_is_found_where_it_ran_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "executable", os.readlink("/proc/self/exe"))
-    assert lazy.running_executable() == "/proc/self/exe"
-    monkeypatch.setattr(sys, "executable", "/usr/bin/docker-dso")  # started through ld.so, which /proc/self/exe then is
-    assert lazy.running_executable() == "/usr/bin/docker-dso"
+def test_in_a_binary_modules_come_from_it_and_from_nowhere_else(interpreter: pytest.MonkeyPatch) -> None:
+    archive = Archive(["answer/word", "extension/x", "library/00/liba.so", "data/y", "library/01/libb.so"])
+    interpreter.setitem(sys.modules, "_archive", archive)
+    lazy.install()
+    assert [getattr(finder, "__name__", "") for finder in sys.meta_path[:-1]] == ["BuiltinImporter", "FrozenImporter"]
+    last = sys.meta_path[-1]
+    assert isinstance(last, lazy.Finder)
+    assert last.find_spec("x") is not None
+    assert archive.loaded == ["library/00/liba.so", "library/01/libb.so"]  # in this order
+    assert sys.frozen  # type: ignore[attr-defined]
+
+
+def test_from_source_nothing_changes(interpreter: pytest.MonkeyPatch) -> None:
+    before = list(sys.meta_path), sys.excepthook
+    lazy.install()
+    assert (sys.meta_path, sys.excepthook) == before

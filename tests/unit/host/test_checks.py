@@ -122,41 +122,6 @@ def test_a_clock_that_is_behind_what_is_on_the_disk(host: FakeHost) -> None:
     assert (found.state, "/etc/dso/dso.yaml" in found.cause, "timedatectl" in found.remedy) == (ERROR, True, True)
 
 
-def test_directories_of_killed_programs_are_removed_if_they_are_ours_old_and_unused(host: FakeHost) -> None:
-    for name, file in (("old", "base_library.zip"), ("used", "base_library.zip"), ("new", "base_library.zip")):
-        host.write(f"/tmp/_MEI{name}/{file}")
-        os.utime(host.path(f"/tmp/_MEI{name}"), (NOW, NOW - (0 if name == "new" else 7200)))
-    host.write("/proc/17/maps", "7f00-7f01 r-xp 0 08:01 9 /tmp/_MEIused/libpython3.so\n")
-    found = only(check_machine.unpacked(host, NOW))
-    assert (found.state, found.remedy) == (WARNING, "rm -r /tmp/_MEIold")
-    assert found.fix is not None
-    found.fix()
-    assert sorted(os.listdir(host.path("/tmp"))) == ["_MEInew", "_MEIused"]
-    assert only(check_machine.unpacked(host, NOW)).state == OK
-
-
-def test_directories_of_other_programs_and_other_users_are_left_alone(host: FakeHost) -> None:
-    host.write("/tmp/_MEIother/data.db")
-    os.utime(host.path("/tmp/_MEIother"), (NOW, NOW - 7200))
-    assert only(check_machine.unpacked(host, NOW)).fix is None
-    host.owners["/tmp/_MEIother"] = 1
-    assert only(check_machine.unpacked(host, NOW)).state == OK
-
-
-def test_a_link_in_the_place_of_a_directory_is_not_followed(host: FakeHost) -> None:
-    host.write("/etc/base_library.zip")
-    host.write("/tmp/_MEIold/base_library.zip")
-    os.utime(host.path("/tmp/_MEIold"), (NOW, NOW - 7200))
-    fix = only(check_machine.unpacked(host, NOW)).fix
-    assert fix is not None
-    os.rename(host.path("/tmp/_MEIold"), host.path("/tmp/away"))
-    os.symlink(host.path("/etc"), host.path("/tmp/_MEIold"))
-    with pytest.raises(OSError, match=r"."):
-        fix()
-    assert host.exists("/etc/base_library.zip")
-    assert only(check_machine.unpacked(host, NOW)).state == OK
-
-
 # Leftovers
 
 

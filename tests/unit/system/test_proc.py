@@ -11,28 +11,27 @@ import pytest
 
 from dso.errors import DockerNotFoundError
 from dso.system import proc
+from tests.support.processes import descendants
+from tests.support.wait import wait_until
 
 ROOT = str(Path(__file__).resolve().parents[3])
 
 
 def test_child_gets_the_users_environment_without_our_own_variables(monkeypatch):
-    for name in ("_PYI_ARCHIVE_FILE", "_PYI_PARENT_PROCESS_LEVEL", "DSO_MASTER_KEY", "DSO_PASSPHRASE_FILE"):
+    own = (
+        "DSO_MASTER_KEY",
+        "DSO_PASSPHRASE_FILE",
+        "DOCKER_CLI_PLUGIN_SOCKET",
+        "DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND",
+    )
+    before = dict(os.environ)
+    for name in own:
         monkeypatch.setenv(name, "x")
-    monkeypatch.setenv("DOCKER_CLI_PLUGIN_SOCKET", "@x")
-    monkeypatch.setenv("LD_LIBRARY_PATH", "/tmp/_MEI")
-    monkeypatch.setenv("LD_LIBRARY_PATH_ORIG", "/users/own")
-    monkeypatch.setenv("USERS_OWN", "1")
-    found = proc.child_environment({"EXTRA": "2"})
-    assert found["LD_LIBRARY_PATH"] == "/users/own"
-    assert (found["USERS_OWN"], found["EXTRA"]) == ("1", "2")
-    assert not [name for name in found if name.startswith(("_PYI", "DSO_MASTER", "DSO_PASS", "DOCKER_CLI_PLUGIN"))]
-
-
-def test_library_path_of_the_boot_loader_goes_when_the_user_had_none(monkeypatch):
-    monkeypatch.setenv("_PYI_ARCHIVE_FILE", "/x")
-    monkeypatch.setenv("LD_LIBRARY_PATH", "/tmp/_MEI")
-    monkeypatch.delenv("LD_LIBRARY_PATH_ORIG", raising=False)
-    assert "LD_LIBRARY_PATH" not in proc.child_environment()
+    users = {"LD_LIBRARY_PATH": "/users/own", "LD_LIBRARY_PATH_ORIG": "other", "_PYI_USERS": "3", "USERS_OWN": "1"}
+    for name, value in users.items():
+        monkeypatch.setenv(name, value)
+    kept = {name: value for name, value in before.items() if name not in own}
+    assert proc.child_environment({"EXTRA": "2"}) == kept | users | {"EXTRA": "2"}
 
 
 def test_output_larger_than_a_pipe_is_collected_from_both_streams():
@@ -57,105 +56,153 @@ def test_missing_program_is_its_own_error():
         proc.run(["docker-that-is-not-there"])
 
 
-# A stand-in for `docker`, whose child plays Compose and counts the signals it gets.
+# A stand-in for `docker`, whose child plays Compose and tells each signal it gets. It ends when its input does.
 COMPOSE = """
 import signal, sys, time
-seen = []
-for number in (signal.SIGINT, signal.SIGTERM):
-    signal.signal(number, lambda n, f: seen.append(n))
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+    signal.signal(number, lambda n, f: print("seen", int(n), flush=True))
 print("ready", flush=True)
-end = time.monotonic() + float(sys.argv[1])
-while time.monotonic() < end:
-    time.sleep(0.01)
-print("seen", *seen, flush=True)
+sys.stdin.read()
+print("end", flush=True)
 sys.exit(42)
 """
 DOCKER = f"""
-import subprocess, sys
-from signal import SIG_IGN, signal, SIGINT, SIGTERM
-child = subprocess.Popen([sys.executable, "-c", {COMPOSE!r}, "1.0"])
-signal(SIGINT, SIG_IGN); signal(SIGTERM, SIG_IGN)
+import signal, subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", {COMPOSE!r}])
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+    signal.signal(number, signal.SIG_IGN)
 sys.exit(child.wait())
 """
 ATTACH = f"""
 import sys
-sys.frozen = len(sys.argv) > 1  # whether a boot loader stands before us
 sys.path.insert(0, {ROOT!r})
 from dso.system.proc import attach
 sys.exit(attach([sys.executable, "-c", {DOCKER!r}]))
 """
-# A stand-in for the one-file boot loader: it repeats to its child every signal it gets.
-BOOT_LOADER = f"""
-import os, signal, sys
-child = os.spawnv(os.P_NOWAIT, sys.executable, [sys.executable, "-c", {ATTACH!r}, "frozen"])
-for number in (signal.SIGINT, signal.SIGTERM):
-    signal.signal(number, lambda n, f: os.kill(child, n))
-while True:
-    try:
-        sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-    except InterruptedError:
-        pass
-"""
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
+LATE = 0.5  # seconds in which a signal that arrives once too often would do so
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("program", [ATTACH, BOOT_LOADER])
-def test_signal_sent_to_us_reaches_compose_exactly_once(program, number):
-    child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
-    assert child.stdout.readline() == "ready\n"
-    time.sleep(0.2)
-    child.send_signal(number)
-    assert child.stdout.readline() == f"seen {int(number)}\n"
-    assert child.wait() == 42
-    child.stdout.close()
+class Attached:
+    """A process in `attach`, in a process group of its own."""
+
+    def __init__(self, **environment):
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", ATTACH],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, **environment},
+        )
+        assert self.line() == "ready"
+        self.witness = next_witness(self.process.pid, 0)
+
+    def line(self):
+        return self.process.stdout.readline().rstrip("\n")
+
+    def wait_for_witness(self):
+        """Wait for the one after a signal to the group."""
+        self.witness = next_witness(self.process.pid, self.witness)
+
+    def end(self):
+        """What Compose saw besides what has been read."""
+        time.sleep(LATE)
+        self.process.stdin.close()
+        said = self.process.stdout.read().split("\n")
+        self.process.stdout.close()
+        assert self.process.wait() == 42
+        return said[: said.index("end")]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_to_the_whole_group_reaches_compose_exactly_once(number):
-    child = subprocess.Popen(
-        [sys.executable, "-c", BOOT_LOADER], stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
-    assert child.stdout.readline() == "ready\n"
-    time.sleep(0.2)
-    os.killpg(child.pid, number)
-    assert child.stdout.readline() == f"seen {int(number)}\n"
-    assert child.wait() == 42
-    child.stdout.close()
+def next_witness(pid, former):
+    """The process that a signal to the whole group would end; until it runs, that counts as one to us alone."""
+    running = lambda: [one.pid for one in descendants(pid) if one.name == "cat" and one.pid != former]  # noqa: E731
+    (found,) = wait_until(running, "the witness")
+    return found
 
 
-@pytest.mark.parametrize("program", [ATTACH, BOOT_LOADER])
-def test_interrupt_of_the_terminal_reaches_compose_exactly_once(program):
+@pytest.fixture
+def busy():
+    """A machine on which others wait for a processor as well."""
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(8)]
+    yield
+    for one in others:
+        one.kill()
+        one.wait()
+
+
+@pytest.mark.usefixtures("busy")
+def test_signal_to_the_whole_group_reaches_compose_exactly_once_on_a_busy_machine():
+    test_each_signal_to_us_or_to_the_whole_group_reaches_compose_exactly_once(os.killpg, signal.SIGINT)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("whom", [os.kill, os.killpg])
+def test_each_signal_to_us_or_to_the_whole_group_reaches_compose_exactly_once(whom, number):
+    """However soon the next one follows."""
+    attached = Attached()
+    for _ in range(3):
+        whom(attached.process.pid, number)
+        assert attached.line() == f"seen {int(number)}"
+        if whom is os.killpg:
+            attached.wait_for_witness()
+    assert attached.end() == []
+
+
+@pytest.mark.parametrize("presses", [1, 3])
+def test_each_interrupt_of_the_terminal_reaches_compose_exactly_once(presses):
     import pexpect
 
-    child = pexpect.spawn(sys.executable, ["-c", program], encoding="utf-8", timeout=20)
+    child = pexpect.spawn(sys.executable, ["-c", ATTACH], encoding="utf-8", timeout=20)
     child.expect("ready")
-    time.sleep(0.2)
-    child.sendintr()
-    child.expect(r"seen ([0-9 ]*)\r\n")
-    assert child.match.group(1).split() == [str(int(signal.SIGINT))]
+    witness = 0
+    for _ in range(presses):
+        witness = next_witness(child.pid, witness)
+        child.sendintr()
+        child.expect(f"seen {int(signal.SIGINT)}\r\n")
+    time.sleep(LATE)
+    child.sendeof()
+    child.expect(r"(.*)end\r\n")
+    assert "seen" not in child.match.group(1)
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 42
 
 
-def test_dockers_closed_plugin_socket_ends_compose_once(tmp_path):
+def attached_to_docker(tmp_path):
+    """A process in `attach`, and Docker's end of its plugin socket."""
     import socket
 
     address = str(tmp_path / "plugin.sock")
-    server = socket.socket(socket.AF_UNIX)
-    server.bind(address)
-    server.listen()
-    child = subprocess.Popen(
-        [sys.executable, "-c", ATTACH],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "DOCKER_CLI_PLUGIN_SOCKET": address},
-    )
-    connection, _ = server.accept()
-    assert child.stdout.readline() == "ready\n"
-    time.sleep(0.2)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(address)
+        server.listen()
+        attached = Attached(DOCKER_CLI_PLUGIN_SOCKET=address)
+        return attached, server.accept()[0]
+
+
+def test_dockers_closed_plugin_socket_ends_compose_once(tmp_path):
+    attached, connection = attached_to_docker(tmp_path)
     connection.close()
-    server.close()
-    assert child.stdout.readline() == f"seen {int(signal.SIGTERM)}\n"
-    assert child.wait() == 42
-    child.stdout.close()
+    assert attached.line() == f"seen {int(signal.SIGTERM)}"
+    assert attached.end() == []
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("whom", [os.kill, os.killpg])
+def test_docker_that_closes_its_socket_because_of_a_signal_is_no_second_one(whom, number, tmp_path):
+    attached, connection = attached_to_docker(tmp_path)
+    whom(attached.process.pid, number)
+    assert attached.line() == f"seen {int(number)}"
+    connection.close()
+    assert attached.end() == []
+
+
+def test_a_signal_after_docker_has_closed_its_socket_reaches_compose(tmp_path):
+    attached, connection = attached_to_docker(tmp_path)
+    connection.close()
+    assert attached.line() == f"seen {int(signal.SIGTERM)}"
+    attached.process.send_signal(signal.SIGTERM)
+    assert attached.line() == f"seen {int(signal.SIGTERM)}"
+    assert attached.end() == []

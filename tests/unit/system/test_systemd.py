@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,11 +16,10 @@ import pytest
 from dso.errors import ConfigError
 from dso.system import systemd
 from dso.system.systemd import listen_sockets, logs_to_journal, notify, notify_reloading, watchdog_interval
-from tests.support.process import ROOT, started
+from tests.support.process import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
@@ -32,17 +32,16 @@ def outside_systemd(monkeypatch):
 
 
 # A service as systemd starts it: descriptors from 3 on, its own pid in the variables.
-_SERVICE = """
+_SERVICE = f"""
 import os, sys
-sys.path.insert(0, {root!r})
-{before}
+sys.path.insert(0, {ROOT!r})
 from dso.system.systemd import listen_sockets
 names = [(name, each.getsockname(), each.get_inheritable()) for name, each in listen_sockets()]
 print(names, sorted(name for name in os.environ if name.startswith("LISTEN")), listen_sockets())
 """
 
-# ... and as its boot loader starts it, from the same executable, with sys._MEIPASS.
-_BOOT_LOADER = """
+# ... and as one that starts another program, of the same executable, and hands on all it was given.
+_PARENT = """
 import os, subprocess, sys
 os.environ["LISTEN_PID"] = str(os.getpid())
 sys.exit(subprocess.run([sys.executable, "-c", {code!r}], close_fds=False).returncode)
@@ -81,37 +80,29 @@ def listening(tmp_path: Path) -> Iterator[Callable[[str], socket.socket]]:
         each.close()
 
 
-def plain(before: str = "") -> str:
-    return _SERVICE.format(root=ROOT, before=before)
-
-
 def test_sockets_come_with_their_names_and_never_reach_a_child(listening, tmp_path):
     sockets = [listening("a"), listening("b")]
-    said = service(sockets, plain(), LISTEN_PID="self", LISTEN_FDS="2", LISTEN_FDNAMES="api:volumes")
+    said = service(sockets, _SERVICE, LISTEN_PID="self", LISTEN_FDS="2", LISTEN_FDNAMES="api:volumes")
     named = [("api", str(tmp_path / "a"), False), ("volumes", str(tmp_path / "b"), False)]
     assert said == f"{named} [] []"
 
 
 def test_without_names_sockets_are_unknown(listening, tmp_path):
     for names in ({}, {"LISTEN_FDNAMES": "only-one:of:three"}):
-        said = service([listening("a" + str(len(names)))], plain(), LISTEN_PID="self", LISTEN_FDS="1", **names)
+        said = service([listening("a" + str(len(names)))], _SERVICE, LISTEN_PID="self", LISTEN_FDS="1", **names)
         assert said == f"{[('unknown', str(tmp_path / ('a' + str(len(names)))), False)]} [] []"
 
 
-def test_sockets_handed_to_our_boot_loader_are_ours(listening, tmp_path):
-    code = _BOOT_LOADER.format(code=plain("sys._MEIPASS = '/nowhere'"))
-    said = service([listening("a")], code, LISTEN_FDS="1", LISTEN_FDNAMES="api")
-    assert said == f"{[('api', str(tmp_path / 'a'), False)]} [] []"
-
-
-def test_sockets_of_a_parent_that_is_no_boot_loader_are_not_ours(listening):
-    """An unfrozen program was started by something else, whose sockets they are."""
-    assert service([listening("a")], _BOOT_LOADER.format(code=plain()), LISTEN_FDS="1") == "[] [] []"
+@pytest.mark.parametrize("before", ["", "import sys; sys.frozen = True"])
+def test_sockets_of_our_parent_are_not_ours(listening, before):
+    """Whatever started us, those are its sockets, even if it is the same program."""
+    code = _PARENT.format(code=before + _SERVICE)
+    assert service([listening("a")], code, LISTEN_FDS="1", LISTEN_FDNAMES="api") == "[] [] []"
 
 
 @pytest.mark.parametrize(("pid", "count"), [("1", "1"), ("", "1"), ("self", ""), ("self", "0"), ("self", "x")])
 def test_what_is_not_for_us_is_left_alone_and_no_child_sees_it(listening, pid, count):
-    said = service([listening("a")], plain(), LISTEN_PID=pid, LISTEN_FDS=count)
+    said = service([listening("a")], _SERVICE, LISTEN_PID=pid, LISTEN_FDS=count)
     assert said == "[] [] []"
 
 
@@ -153,29 +144,38 @@ def test_a_text_cannot_smuggle_in_another_state(receiver):
     assert receiver.recv(4096) == b"STATUS=so far MAINPID=1"
 
 
-_SPEAKER = """
-import sys
-sys.path.insert(0, {root!r})
+_SPEAKER = f"""
+import os, sys
+sys.path.insert(0, {ROOT!r})
 from dso.system import systemd
-systemd.boot_loader = lambda: [{main}]
-print(systemd.notify("READY=1"))
+print(os.getpid(), systemd.notify("READY=1"))
 """
 
 
-@pytest.mark.parametrize(
-    ("prefix", "speaks_for_it"), [([], True), (["setpriv", "--bounding-set", "-sys_admin"], False)]
-)
-def test_it_speaks_for_its_boot_loader_where_it_may(receiver, prefix, speaks_for_it):
+@pytest.mark.parametrize("prefix", [[], ["setpriv", "--bounding-set", "-all", "--reuid=65534", "--clear-groups"]])
+def test_it_speaks_for_itself_and_needs_no_capability_to(receiver, prefix):
     """systemd takes a message for that of the process the kernel says it came from (`NotifyAccess=main`)."""
     receiver.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-    with started(["sleep", "60"]) as main:
-        code = _SPEAKER.format(root=ROOT, main=main.pid)
-        said = subprocess.run([*prefix, sys.executable, "-c", code], capture_output=True, check=True, text=True)
-    assert said.stdout == "True\n"
+    reachable_by_all(receiver)
+    speaking = [*prefix, sys.executable, "-c", _SPEAKER]
+    with subprocess.Popen(speaking, stdout=subprocess.PIPE, text=True) as speaker:
+        said, _ = speaker.communicate()
+    assert said == f"{speaker.pid} True\n"
     message, (credentials,), _, _ = receiver.recvmsg(4096, 1024)
     assert message == b"READY=1"
-    sender = int.from_bytes(credentials[2][:4], sys.byteorder)
-    assert (sender == main.pid) is speaks_for_it
+    assert int.from_bytes(credentials[2][:4], sys.byteorder) == speaker.pid
+
+
+def reachable_by_all(receiver: socket.socket) -> None:
+    """systemd's own socket is: /run/systemd/notify has the mode 0777."""
+    path = receiver.getsockname()
+    if isinstance(path, bytes):  # abstract ones have no mode
+        return
+    os.chmod(path, 0o777)
+    for directory in Path(path).parents:
+        if directory.stat().st_uid == os.getuid() and directory.name.startswith("pytest-"):
+            directory.chmod(0o755)
+    Path(path).parent.chmod(0o755)
 
 
 def test_reloading_tells_the_time_it_began(receiver):
@@ -220,12 +220,12 @@ def test_watchdog_wants_a_sign_twice_in_its_time(whose, monkeypatch):
     assert watchdog_interval() == 15.0
 
 
-def test_watchdog_of_our_boot_loader_is_ours(monkeypatch):
+@pytest.mark.parametrize("is_frozen", [False, True])
+def test_watchdog_of_our_parent_is_not_ours(is_frozen, monkeypatch):
+    monkeypatch.setattr(sys, "frozen", is_frozen, raising=False)
     monkeypatch.setenv("WATCHDOG_USEC", "3000000")
     monkeypatch.setenv("WATCHDOG_PID", str(os.getppid()))
-    assert watchdog_interval() is None  # a parent that is no boot loader
-    monkeypatch.setattr(systemd, "boot_loader", lambda: [os.getppid()])
-    assert watchdog_interval() == 1.5
+    assert watchdog_interval() is None
 
 
 @pytest.mark.parametrize("usec", ["", "0", "-1", "soon", "1.5", "\u0663"])

@@ -1,0 +1,63 @@
+"""The gate on instruction counts: what it lets through, and what it stops."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.bench.counts import Conditions, Counts, load, objections, save
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HERE = Conditions(valgrind="3.19.0", architecture="x86_64", libc="glibc 2.36", processor="avx2")
+BASELINE = Counts(HERE, {"metadata": 1_000, "get": 50_000_000})
+
+
+def found(**instructions: int) -> Counts:
+    return Counts(HERE, {**BASELINE.instructions, **instructions})
+
+
+@pytest.mark.parametrize("now", [900, 910, 1_000, 1_090, 1_100])
+def test_up_to_10_percent_either_way_pass(now: int):
+    assert objections(BASELINE, found(metadata=now)) == []
+
+
+def test_11_percent_more_are_a_regression():
+    (objection,) = objections(BASELINE, found(get=55_500_000))
+    assert objection.startswith(
+        "get: 55,500,000 instructions instead of 50,000,000 (+11.0%): what has the change added"
+    )
+
+
+def test_one_more_than_10_percent_is_too_many():
+    assert objections(BASELINE, found(metadata=1_101))
+
+
+def test_11_percent_fewer_ask_for_a_new_baseline():
+    (objection,) = objections(BASELINE, found(metadata=890))
+    assert "(-11.0%): better" in objection
+    assert "make baseline" in objection
+
+
+def test_every_command_has_its_own_line():
+    assert len(objections(BASELINE, found(metadata=2_000, get=1))) == 2
+
+
+@pytest.mark.parametrize("field", Conditions._fields)
+def test_counts_taken_with_something_else_neither_pass_nor_count_as_a_regression(field: str):
+    other = HERE._replace(**{field: "other"})
+    for instructions in ({**BASELINE.instructions}, {"metadata": 9_999, "get": 1}):
+        (objection,) = objections(BASELINE, Counts(other, instructions))
+        assert objection.startswith(f"not comparable: counted with {field} other, the baseline with ")
+
+
+@pytest.mark.parametrize("instructions", [{"metadata": 1_000}, {**BASELINE.instructions, "new": 5}, {}])
+def test_a_command_that_only_one_side_has_is_no_pass(instructions: dict[str, int]):
+    assert objections(BASELINE, Counts(HERE, instructions))
+
+
+def test_what_is_saved_is_what_is_loaded(tmp_path: Path):
+    save(BASELINE, str(tmp_path / "baseline.json"))
+    assert load(str(tmp_path / "baseline.json")) == BASELINE
