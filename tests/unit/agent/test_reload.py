@@ -41,17 +41,22 @@ class Bench:
         self.metrics = Metrics("1")
         self.next: CloudConfig | ConfigError = configuration(a="1")
         self.applied: list[CloudConfig] = []
+        self.loads = 0
+        self.applying, self.gate = asyncio.Event(), asyncio.Event()
+        self.gate.set()
         self.reloader = Reloader(
             configuration(a="1"), self.load, self.apply, events=Events(self.book), metrics=self.metrics
         )
 
     def load(self) -> CloudConfig:
+        self.loads += 1
         if isinstance(self.next, ConfigError):
             raise self.next
         return self.next
 
     async def apply(self, config: CloudConfig) -> None:
-        await asyncio.sleep(0)
+        self.applying.set()
+        await self.gate.wait()
         self.applied.append(config)
 
 
@@ -107,3 +112,38 @@ async def test_two_at_once_follow_each_other():
     first, second = await asyncio.gather(bench.reloader.reload(), bench.reloader.reload())
     assert (first.added, first.removed) == (("b",), ("a",))
     assert (second.added, second.removed) == ((), ())
+
+
+@in_loop
+async def test_hundred_that_ask_meanwhile_are_one_more_reading_of_what_the_file_says_then():
+    bench = Bench()
+    bench.gate.clear()
+    first = asyncio.ensure_future(bench.reloader.reload())
+    await bench.applying.wait()
+    waiting = [asyncio.ensure_future(bench.reloader.reload()) for _ in range(100)]
+    await asyncio.sleep(0)
+    bench.next = configuration(a="1", b="1")
+    waiting.pop().cancel()
+    bench.gate.set()
+    assert (await first).added == ()
+    assert {one.added for one in await asyncio.gather(*waiting)} == {("b",)}
+    assert bench.loads == 2
+    assert (await bench.reloader.reload()).added == ()
+    assert bench.loads == 3
+
+
+@in_loop
+async def test_who_shares_a_reading_shares_its_fault_and_the_next_one_is_read_anew():
+    bench = Bench()
+    bench.gate.clear()
+    first = asyncio.ensure_future(bench.reloader.reload())
+    await bench.applying.wait()
+    waiting = [asyncio.ensure_future(bench.reloader.reload()) for _ in range(3)]
+    await asyncio.sleep(0)
+    bench.next = ConfigError("f, line 3: no", hint="do this")
+    bench.gate.set()
+    await first
+    assert [type(one) for one in await asyncio.gather(*waiting, return_exceptions=True)] == [ConfigError] * 3
+    bench.next = configuration(a="1")
+    assert (await bench.reloader.reload()).added == ()
+    assert (bench.loads, bench.reloader.error) == (3, "")
