@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.bench import agent_curves, cases, cloud, figures, machine, providers, report, stack, startup
+from tests.bench.curves import part as curves
 from tests.bench.measure import CommandFailedError
 from tests.bench.part import Setting
 from tests.bench.peers import part as peers
@@ -35,6 +36,7 @@ PARTS: tuple[tuple[str, str, Callable[[Setting], Part]], ...] = (
     ("agent-curves", "The agent as it grows", agent_curves.measure),
     ("plugins", "Providers", providers.measure),
     ("peers", "Other programs", peers.measure),
+    ("curves", "Growth", curves.measure),
 )
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SIZES = (1, 10, 50, 200)
 ROUNDS = 12
+UP, NEW = "`up -d`, nothing to change", "`up -d` from nothing"
 
 
 def measure(setting: Setting) -> Family:
@@ -41,8 +42,8 @@ def measure(setting: Setting) -> Family:
         for each in running.values():
             each.dso("up", "-d")
         commands = [
-            _command(setting, "kept", "`up -d`, nothing to change", running),
-            _command(setting, "new", "`up -d` from nothing", absent),
+            _command(setting, "kept", UP, running),
+            _command(setting, "new", NEW, absent),
         ]
         commands[1] = commands[1]._replace(after=lambda size: absent[size].dso("down", "-v", "-t", "0"))
         lines = measured(commands, setting.rounds or ROUNDS, setting, "file secrets")

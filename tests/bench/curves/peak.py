@@ -16,7 +16,6 @@ import ctypes
 import errno
 import json
 import os
-import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -101,5 +100,4 @@ def _high_water(pid: int) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(_main(sys.argv[1:]))

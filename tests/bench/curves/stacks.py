@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.bench.part import Setting
 
 SIZES = (1, 20, 100, 500)
-STARTED = SIZES[:-1]  # 500 containers take minutes to start and to stop
+PLAIN = SIZES[:-1]  # of plain Compose's: 500 containers more take minutes to start and to stop
 ROUNDS = 12
 REFERENCES = 3  # of each service: a variable, a part of a variable, a file
 PATIENCE = 600.0  # seconds to start or to remove a stack
@@ -28,7 +28,7 @@ UP, DRY_RUN = "`up -d`, nothing to change", "`up --dry-run`"
 
 
 def measure(setting: Setting) -> Family:
-    """Start a stack of each size, twice: with references, and as one would write it without DSO."""
+    """Start a stack of each size with references, and all but the largest as one would write them without DSO."""
     engine = Engine.of_the_tester()
     home = home_with_secrets(os.path.join(setting.scratch, "stacks-home"), REFERENCES * SIZES[-1])
     home.env.update(engine.env)
@@ -40,16 +40,15 @@ def measure(setting: Setting) -> Family:
 
     with ExitStack() as cleanup:
         ours = {size: project("dso", size) for size in SIZES}
-        plain = {size: project("plain", size) for size in STARTED}
-        for size in STARTED:
-            setting.tell(f"starting two stacks of {size}")
-            cleanup.callback(_remove, ours[size], "dso")
-            _docker(ours[size], "dso", "up", "-d")
-            cleanup.callback(_remove, plain[size], "compose")
-            _docker(plain[size], "compose", "up", "-d")
-        before = {size: ours[size].containers() + plain[size].containers() for size in STARTED}
+        plain = {size: project("plain", size) for size in PLAIN}
+        for command, projects in (("dso", ours), ("compose", plain)):
+            for size, each in projects.items():
+                setting.tell(f"starting a stack of {size} services")
+                cleanup.callback(_remove, each, command)
+                _docker(each, command, "up", "-d")
+        before = _containers(ours, plain)
         lines = measured(_commands(setting, ours, plain), setting.rounds or ROUNDS, setting, "stacks")
-        if before != {size: ours[size].containers() + plain[size].containers() for size in STARTED}:
+        if before != _containers(ours, plain):
             raise CommandFailedError("`up` was to find nothing to change, but it did create containers")
     return Family("stacks", "A stack", "Services", lines)
 
@@ -94,6 +93,10 @@ def _write(project: Project, size: int, *, with_references: bool) -> None:
     project.compose_yaml(json.dumps(model(size, with_references=with_references), indent=2))
 
 
+def _containers(*stacks: Mapping[int, Project]) -> list[str]:
+    return [container for projects in stacks for project in projects.values() for container in project.containers()]
+
+
 def _docker(project: Project, *words: str) -> None:
     project.home.command("docker", *words, cwd=project.directory, timeout=PATIENCE)
 
@@ -125,10 +128,9 @@ def _commands(setting: Setting, ours: Mapping[int, Project], plain: Mapping[int,
     def alone(words: str) -> Callable[[int], Sequence[str]]:
         return lambda _size: (binary("docker-dso", VARIANT), *words.split())
 
-    running = {size: ours[size] for size in STARTED}
     return [
         Command(DRY_RUN, cases("dry-run", "dso up --dry-run", ours, "service000"), alone("up --dry-run")),
-        Command(UP, cases("up", "dso up -d", running), alone("up -d")),
+        Command(UP, cases("up", "dso up -d", ours), alone("up -d")),
         Command("`docker compose up -d`, nothing to change", cases("compose-up", "compose up -d", plain)),
         Command("`docker compose config`", cases("config", "compose config", ours, "service000")),
     ]
