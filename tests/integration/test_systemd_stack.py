@@ -36,7 +36,11 @@ STACK = """
 services:
   web:
     image: dso-test/busybox
-    command: ["sh", "-c", "sha256sum <$$PASSWORD_FILE >/at-start; echo started; exec sleep 2147483647"]
+    command:
+      - sh
+      - -c
+      - sha256sum <$$PASSWORD_FILE >/seen/first; mv /seen/first /seen/at-start; echo started; exec sleep 2147483647
+    tmpfs: /seen
     stop_signal: KILL
     restart: always
     environment:
@@ -77,7 +81,8 @@ def containers(machine: Machine) -> list[str]:
 def seen(machine: Machine) -> tuple[str, str, str]:
     """The file now, the digest of what it was when the container started, the variable."""
     (web,) = containers(machine)
-    script = 'cat "$PASSWORD_FILE"; echo; cut -d" " -f1 /at-start; echo "$API_KEY"'
+    script = "until [ -e /seen/at-start ]; do sleep 0.1; done; "
+    script += 'cat "$PASSWORD_FILE"; echo; cut -d" " -f1 /seen/at-start; echo "$API_KEY"'
     now, then, variable = machine.run("docker", "exec", web, "sh", "-c", script).out.splitlines()
     return now, then, variable
 
