@@ -93,6 +93,10 @@ engine: ## Install and start what is missing of Docker Engine and Compose, and l
 # Runs a command on an Engine with the test images; an Engine that had to be started is stopped again.
 ON_ENGINE = build/machine/engine.sh run sh -c 'build/machine/images.sh && exec "$$@"' run
 
+# One worker more than processors: much of a test is waiting for containers. A module stays with a worker, so that what
+# its tests share (machines, Engines, servers) starts once.
+WORKERS := $(shell expr $$(nproc) + 1)
+
 # `make test TESTS=tests/unit OPTIONS=-x` runs a part, with options of pytest.
 TESTS := tests/unit tests/contract tests/cli tests/integration
 .PHONY: test
@@ -100,7 +104,7 @@ test: .venv/.ready ## Run all tests; installs and starts a Docker Engine where n
 	$(PARALLEL_MAKE) $(BINARIES) $(RELEASE_BINARIES)
 	build/machine/test-tools.sh
 	build/machine/backends.sh >/dev/null
-	$(ON_ENGINE) $(PYTHON) -m pytest -n 2 $(OPTIONS) $(TESTS)
+	$(ON_ENGINE) $(PYTHON) -m pytest -n $(WORKERS) --dist worksteal $(OPTIONS) $(TESTS)
 
 .PHONY: demo
 demo: $(BINARIES) ## Show DSO at work, from nothing to nothing; prepares an Engine as `test` does
