@@ -96,13 +96,14 @@ class EngineProxy:
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
+        server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             if self._tls is not None:
                 client = self._tls.wrap_socket(client, server_side=True)
-            server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             server.connect(self._upstream)
         except OSError:
             client.close()
+            server.close()
             return
         with self._lock:
             self.connections += 1
