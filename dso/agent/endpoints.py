@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from dso.agent.logbook import KEPT_LINES
 from dso.agent.metrics import CONTENT_TYPE
+from dso.agent.picking import AT_ONCE
 from dso.agent.resolver import UnresolvedError
 from dso.agent.server import Answer, RefusedError, parse
 from dso.agent.volumes import VolumeError
@@ -167,7 +168,7 @@ class Endpoints:
         reason = "the agent is starting" if driver is None else driver.status()["reason"]
         if driver is None or reason:
             raise RefusedError(codes.VOLUME_UNAVAILABLE, reason)
-        names = self._checked(found, request.caller)
+        names = await self._checked(found, request.caller)
         try:
             await driver.register(found, lambda former: self._refuse_strangers(former, request.caller))
         except VolumeError as error:
@@ -177,15 +178,17 @@ class Endpoints:
         )
         return Answer.of({"driver": driver.name})
 
-    def _checked(self, volumes: Mapping[str, VolumeSpec], caller: Caller) -> list[str]:
+    async def _checked(self, volumes: Mapping[str, VolumeSpec], caller: Caller) -> list[str]:
         """The names of the volumes' secrets, which the caller may read, every one; RefusedError."""
         names: set[str] = set()
         faults: list[messages.Fault] = []
-        for spec in volumes.values():
+        for at, spec in enumerate(volumes.values(), 1):
             try:
-                names.update(self._state.resolver.check_volume_access(spec, caller))
+                names.update(await self._state.resolver.check_volume_access(spec, caller))
             except UnresolvedError as error:
                 faults += error.faults
+            if not at % AT_ONCE:
+                await asyncio.sleep(0)
         self._note("access.refused", caller, [one.reference for one in faults if _is_denial(one)])
         if len(faults) == 1:
             raise RefusedError.of(faults[0])
@@ -196,11 +199,13 @@ class Endpoints:
             )
         return sorted(names)[:_MAX_NAMES]
 
-    def _refuse_strangers(self, former: Mapping[str, VolumeSpec], caller: Caller) -> None:
+    async def _refuse_strangers(self, former: Mapping[str, VolumeSpec], caller: Caller) -> None:
         """A volume is another's when it holds what the caller may not read: he may not change it either."""
-        for name, spec in former.items():
+        for at, (name, spec) in enumerate(former.items(), 1):
+            if not at % AT_ONCE:
+                await asyncio.sleep(0)
             try:
-                self._state.resolver.check_volume_access(spec, caller)
+                await self._state.resolver.check_volume_access(spec, caller)
             except UnresolvedError as error:
                 if any(_is_denial(one) for one in error.faults):  # a secret that is gone hinders nobody
                     self._note("access.refused", caller, [name])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dso.agent.answers import Given, WarmGiven
 from dso.agent.lookup import Located, Lookup
 from dso.agent.picking import AT_ONCE, Picker
+from dso.agent.volumes import MAX_TEMPLATE
 from dso.compose.references import container_path
 from dso.compose.template import parse_template
 from dso.errors import ReferenceSyntaxError
@@ -117,9 +118,12 @@ class Resolver:
         return warm
 
     async def _located_in_turns(
-        self, texts: Iterable[str], own: Mapping[str, SecretEntry], caller: Caller
+        self, texts: Iterable[str], own: Mapping[str, SecretEntry], caller: Caller | None
     ) -> tuple[dict[str, Place], dict[str, Fault]]:
-        """As `_located`, while others have their turn. Each reference is looked up and allowed in one."""
+        """Where references lead that the caller may read, and what is wrong with the others.
+
+        Others have their turn meanwhile. Each reference is looked up and allowed in one.
+        """
         places: dict[str, Place] = {}
         faults: dict[str, Fault] = {}
         rest = iter(texts)
@@ -127,16 +131,6 @@ class Resolver:
             if places or faults:
                 await asyncio.sleep(0)
             self._locate(batch, own, caller, places, faults)
-        self._suggest(faults, own, caller)
-        return places, faults
-
-    def _located(
-        self, texts: Iterable[str], own: Mapping[str, SecretEntry], caller: Caller | None
-    ) -> tuple[dict[str, Place], dict[str, Fault]]:
-        """Where references lead that the caller may read, and what is wrong with the others."""
-        places: dict[str, Place] = {}
-        faults: dict[str, Fault] = {}
-        self._locate(texts, own, caller, places, faults)
         self._suggest(faults, own, caller)
         return places, faults
 
@@ -211,9 +205,7 @@ class Resolver:
 
         `access:` does not come into it: whoever defined the volume was checked, and whoever may mount it is root.
         """
-        templates = [_template(file) for file in spec.files]
-        faults = [template for template in templates if isinstance(template, Fault)]
-        places = self._places(templates, spec.secrets, None, faults)
+        templates, places, faults = await self._places(spec, None)
         cached = await self._cache.get_many({located.key for _, located in places.values()})
         values: dict[SecretRef, bytes] = {}
         picks = self._picker.begin()
@@ -234,27 +226,34 @@ class Resolver:
             if not isinstance(template, Fault)
         ]
 
-    def check_volume_access(self, spec: VolumeSpec, caller: Caller) -> list[str]:
+    async def check_volume_access(self, spec: VolumeSpec, caller: Caller) -> list[str]:
         """The names of all secrets of a volume, if the caller may read them; else UnresolvedError."""
-        templates = [_template(file) for file in spec.files]
-        faults = [template for template in templates if isinstance(template, Fault)]
-        places = self._places(templates, spec.secrets, caller, faults)
+        _, places, faults = await self._places(spec, caller)
         if faults:
             raise UnresolvedError(faults)
         return sorted({located.subject for _, located in places.values()})
 
-    def _places(
-        self,
-        templates: Iterable[Template | Fault],
-        entries: Sequence[SecretEntry],
-        caller: Caller | None,
-        faults: list[Fault],
-    ) -> dict[str, tuple[SecretRef, Located]]:
-        """Where the references of templates lead; what is wrong with some is added to `faults`."""
-        texts = dict.fromkeys(str(each) for template in templates for each in _content_references(template))
-        places, wrong = self._located(texts, {entry.name: entry for entry in entries}, caller)
-        faults += wrong.values()
-        return places
+    async def _places(
+        self, spec: VolumeSpec, caller: Caller | None
+    ) -> tuple[list[Template | Fault], dict[str, Place], list[Fault]]:
+        """The templates of a volume's files, where their references lead, and what is wrong with any of it.
+
+        Others have their turn meanwhile: a volume may have thousands of files.
+        """
+        templates: list[Template | Fault] = []
+        faults: list[Fault] = []
+        texts: dict[str, None] = {}
+        for at, file in enumerate(spec.files, 1):
+            template = _template(file)
+            templates.append(template)
+            if isinstance(template, Fault):
+                faults.append(template)
+            else:
+                texts.update(dict.fromkeys(map(str, _content_references(template))))
+            if not at % AT_ONCE:
+                await asyncio.sleep(0)
+        places, wrong = await self._located_in_turns(texts, {entry.name: entry for entry in spec.secrets}, caller)
+        return templates, places, [*faults, *wrong.values()]
 
 
 def _denied(text: str, caller: Caller | None) -> Fault:
@@ -274,6 +273,10 @@ def _parsed(text: str) -> SecretRef | Fault:
 
 
 def _template(file: VolumeFile) -> Template | Fault:
+    if len(file.template) > MAX_TEMPLATE:
+        return Fault(
+            codes.INVALID_REQUEST, f"file {file.name!r}: its template is longer than {MAX_TEMPLATE} characters"
+        )
     try:
         template = parse_template(file.template)
     except ReferenceSyntaxError as error:
@@ -287,10 +290,8 @@ def _template(file: VolumeFile) -> Template | Fault:
     return template
 
 
-def _content_references(template: Template | Fault) -> tuple[SecretRef, ...]:
+def _content_references(template: Template) -> tuple[SecretRef, ...]:
     """The references whose values are in a file; dsofile:// within a text stands for a path."""
-    if isinstance(template, Fault):
-        return ()
     whole = template.whole
     return (whole,) if whole else tuple(each for each in template.references if not each.is_file)
 

@@ -23,7 +23,7 @@ from dso.protocol.reading import MessageError
 from dso.system.files import reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
     from aiohttp import web
 
@@ -134,7 +134,9 @@ class VolumeDriver:
         return asyncio.shield(task)
 
     async def register(
-        self, volumes: Mapping[str, VolumeSpec], permit: Callable[[Mapping[str, VolumeSpec]], None] | None = None
+        self,
+        volumes: Mapping[str, VolumeSpec],
+        permit: Callable[[Mapping[str, VolumeSpec]], Awaitable[None]] | None = None,
     ) -> None:
         """Set or replace definitions, all or none; a volume in use changes with the next start of a container.
 
@@ -145,7 +147,7 @@ class VolumeDriver:
         """
         async with self._defining:
             if permit is not None:
-                permit({name: self._state.volumes[name] for name in volumes if name in self._state.volumes})
+                await permit({name: self._state.volumes[name] for name in volumes if name in self._state.volumes})
             try:
                 await asyncio.to_thread(self._state.define, volumes)
             except OSError as error:

@@ -610,12 +610,40 @@ async def test_the_engine_is_not_bound_by_rules_but_who_defines_a_volume_is() ->
     closed = spec("dsofile://tls/key", "{{dso://vault/one}}", "dsofile://vault/prod/db#password")
     assert len(await bench.resolver.render(closed)) == 3
     with pytest.raises(UnresolvedError) as caught:
-        bench.resolver.check_volume_access(closed, ALICE)
+        await bench.resolver.check_volume_access(closed, ALICE)
     assert [(fault.code, fault.reference) for fault in caught.value.faults] == [
         (codes.PERMISSION_DENIED, "dso://vault/one"),
         (codes.PERMISSION_DENIED, "dsofile://vault/prod/db#password"),
     ]
-    assert bench.resolver.check_volume_access(spec("dsofile://tls/key"), ALICE) == ["tls/key"]
+    assert await bench.resolver.check_volume_access(spec("dsofile://tls/key"), ALICE) == ["tls/key"]
+
+
+@in_loop
+async def test_others_have_their_turn_while_a_volume_of_thousands_of_files_is_checked() -> None:
+    bench = Bench()
+    large = VolumeSpec([VolumeFile(str(at), f"dso://vault/secret-{at}") for at in range(5000)])
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    waiting = asyncio.ensure_future(others())
+    assert len(await bench.resolver.check_volume_access(large, ROOT)) == 5000
+    waiting.cancel()
+    assert turns >= 2 * 5000 // 200 - 2
+
+
+@in_loop
+async def test_a_template_that_is_too_long_is_not_even_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(_text: str) -> None:
+        raise AssertionError("it was read")
+
+    monkeypatch.setattr(resolving, "parse_template", read)
+    with pytest.raises(UnresolvedError, match="its template is longer than 65536 characters"):
+        await Bench().resolver.check_volume_access(spec("{{dso://vault/one}}" * 5000), ROOT)
 
 
 @in_loop

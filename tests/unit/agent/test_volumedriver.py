@@ -666,7 +666,7 @@ def test_defect_of_the_resolver_is_no_endless_wait(scene: Scene) -> None:
 def test_permission_is_asked_for_the_definition_as_it_is_then(scene: Scene) -> None:
     seen: list[dict[str, VolumeSpec]] = []
 
-    def refuse(former: Mapping[str, VolumeSpec]) -> None:
+    async def refuse(former: Mapping[str, VolumeSpec]) -> None:
         seen.append(dict(former))
         raise PermissionError
 
