@@ -10,6 +10,7 @@ EXCLUDES = [
     *["multiprocessing", "concurrent.futures.process", "sqlite3", "dbm", "xmlrpc", "ftplib", "smtplib", "webbrowser"],
     *["setuptools", "pkg_resources", "pip", "PyInstaller", "pytest", "_pytest", "mypy", "hypothesis"],
     *["OpenSSL", "cryptography", "brotli", "brotlicffi", "zstandard", "socks", "h2", "js", "pyodide", "simplejson"],
+    "certifi",  # dso.entry.daemon stands in for it
     # for other systems, servers and interpreters
     *["asyncio.windows_events", "asyncio.windows_utils", "dateutil.tz.win", "encodings.mbcs", "nturl2path"],
     *["urllib3.contrib.emscripten", "urllib3.contrib.pyopenssl", "urllib3.http2.connection", "aiohttp.worker"],

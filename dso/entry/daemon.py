@@ -1,5 +1,7 @@
 """What the launchers of providers' plugins take from the executable beside code."""
 
+import sys
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,3 +36,14 @@ def packed_data() -> PackedData | None:
     except ImportError:
         return None
     return PackedData(_archive.names(), _archive.read)
+
+
+def without_certifi() -> None:
+    """Stand in for certifi, of which requests asks at its import where its list of authorities is.
+
+    DSO trusts the machine's (dso/providers/trust.py), and a frozen program has no such file: whatever should ask for
+    one by default after all is told of none, and fails.
+    """
+    module = type(sys)("certifi")
+    vars(module)["where"] = lambda: ""
+    sys.modules["certifi"] = module

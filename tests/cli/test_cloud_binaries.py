@@ -38,12 +38,12 @@ MIB = 1024 * 1024
 UNWANTED = {
     *["moto", "flask", "werkzeug", "jinja2", "responses", "docker"],
     *["PyInstaller", "altgraph", "pytest", "_pytest", "hypothesis", "mypy", "ruff", "pexpect", "pip", "setuptools"],
-    *["pkg_resources", "unittest", "doctest", "pdb", "pydoc", "tkinter", "sqlite3", "distutils"],
+    *["certifi", "pkg_resources", "unittest", "doctest", "pdb", "pydoc", "tkinter", "sqlite3", "distutils"],
     *["matplotlib", "mpl_toolkits", "pylab", "numpy", "PIL", "fontTools", "contourpy", "kiwisolver", "pyparsing"],
     "tests",
 }
 PROVIDERS = {"boto", "boto3", "botocore", "s3transfer", "urllib3", "jmespath", "dateutil"}
-HASHICORP = {"hvac", "requests", "certifi", "charset_normalizer"}
+HASHICORP = {"hvac", "requests", "charset_normalizer"}
 AZURE = {"azure", "msal", "jwt", "isodate", "cryptography"}
 HUAWEI = {"huaweicloudsdkcore", "huaweicloudsdkcsms", "simplejson"}
 # What Huawei Cloud's SDK imports for other services (see dso/providers/huawei_sdk.py).
@@ -176,6 +176,8 @@ class OnlyThese:
         return PathFinder.find_spec(name, path, target) if name in there else None
 sys.path += sys.argv[1:]
 sys.meta_path[:] = [BuiltinImporter, FrozenImporter, OnlyThese()]
+sys.modules["certifi"] = type(sys)("certifi")  # the launchers' stand-in
+sys.modules["certifi"].where = str
 for name in sorted(there):
     try:
         importlib.import_module(name)

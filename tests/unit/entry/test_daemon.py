@@ -8,6 +8,7 @@ from types import ModuleType
 import pytest
 
 from dso.entry.daemon import PackedData, packed_data
+from tests.support.process import PYTHON, ROOT, run
 
 FILES = {"data/botocore/endpoints.json": b"{}", "data/one": b"1", "extension/_json": b"", "answer/one": b"no"}
 
@@ -33,3 +34,19 @@ def test_they_are_those_of_the_executable(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_from_source_there_are_none() -> None:
     assert packed_data() is None
+
+
+def test_whoever_trusts_certifi_by_default_trusts_nobody() -> None:
+    code = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from dso.entry.daemon import without_certifi
+without_certifi()
+import requests
+try:
+    requests.get("https://127.0.0.1:9/")
+except OSError as error:
+    print(error)
+"""
+    done = run([PYTHON, "-P", "-c", code, ROOT], env={})  # without REQUESTS_CA_BUNDLE
+    assert done.out == "Could not find a suitable TLS CA certificate bundle, invalid path: \n"
