@@ -41,6 +41,10 @@ struct cursor archive_begin(void);
 bool archive_next(struct cursor *cursor, struct entry *entry);
 bool archive_find(const char *name, struct entry *entry);
 
+/* Begin to load, in a thread, the library that the entry `ahead/WORD` names, if there is one; `_archive.load` waits for
+ * it. Where that fails, it is loaded as any other when its turn comes. */
+void archive_load_ahead(const char *word);
+
 /* Make `_archive` a built-in module (see module.c), before the interpreter starts; -1 without memory. */
 int archive_module(void);
 

@@ -5,7 +5,8 @@
  * "Importing Modules", Python/C API), unmarshalled straight from the mapped executable; the rest is for archive.c.
  *
  * An entry `answer/WORD` is printed, and that is all, when WORD is the first argument: no interpreter is needed to tell
- * Docker what a plugin is called. docs/decisions/0014-boot-loader-of-our-own.md has the reasons.
+ * Docker what a plugin is called. An entry `ahead/WORD` names a library that the command of this name will want.
+ * docs/decisions/0014-boot-loader-of-our-own.md has the reasons.
  */
 
 #include <Python.h>
@@ -20,6 +21,7 @@
 #include "archive.h"
 
 #define ROOT L"/proc/self/exe" /* where modules say they come from: a file, in which nobody can put another */
+#define PLUGIN "dso"
 #define DAMAGED "is damaged: install DSO again"
 
 static int answer(const char *word)
@@ -145,6 +147,8 @@ int main(int argc, char **argv)
         if (told >= 0)
             return told;
     }
+    if (argc > 2) /* Docker puts the plugin's name in front of the command */
+        archive_load_ahead(argv[strcmp(argv[1], PLUGIN) == 0 ? 2 : 1]);
     if (freeze_modules() < 0 || archive_module() < 0)
         return fail(program, "cannot start: there is not enough memory");
     signal(SIGPIPE, SIG_IGN); /* as `python` has these two */

@@ -11,6 +11,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -138,6 +139,49 @@ static bool load_named(const char *directory, const struct entry *entry, char *p
     return may;
 }
 
+/* The one library that is loaded while the interpreter starts. */
+static struct {
+    struct entry entry;
+    pthread_t thread;
+    bool is_running;
+    char path[64];
+    void *library;
+} ahead;
+
+static void *load_in_thread(void *nothing)
+{
+    load_unnamed(memory_file(ahead.entry.name), &ahead.entry, ahead.path, sizeof ahead.path, &ahead.library);
+    return nothing;
+}
+
+void archive_load_ahead(const char *word)
+{
+    char name[64], wanted[256];
+    struct entry entry;
+    sigset_t all, before;
+
+    if ((size_t)snprintf(name, sizeof name, "ahead/%s", word) >= sizeof name || !archive_find(name, &entry)
+        || (size_t)snprintf(wanted, sizeof wanted, "%.*s", (int)entry.size, entry.data) >= sizeof wanted
+        || !archive_find(wanted, &ahead.entry))
+        return;
+    sigfillset(&all); /* signals are for the thread that runs Python */
+    sigprocmask(SIG_SETMASK, &all, &before);
+    ahead.is_running = pthread_create(&ahead.thread, NULL, load_in_thread, NULL) == 0;
+    sigprocmask(SIG_SETMASK, &before, NULL);
+}
+
+/* Whether it is this one, and could be loaded so. */
+static bool was_loaded_ahead(const struct entry *entry)
+{
+    if (!ahead.is_running || entry->data != ahead.entry.data)
+        return false;
+    Py_BEGIN_ALLOW_THREADS
+    pthread_join(ahead.thread, NULL);
+    Py_END_ALLOW_THREADS
+    ahead.is_running = false;
+    return ahead.library;
+}
+
 static PyObject *load(PyObject *self, PyObject *name)
 {
     const char *directory = getenv("TMPDIR"), *said;
@@ -149,6 +193,8 @@ static PyObject *load(PyObject *self, PyObject *name)
     (void)self;
     if (find(name, &entry) < 0)
         return NULL;
+    if (was_loaded_ahead(&entry))
+        return PyUnicode_DecodeFSDefault(ahead.path);
     if (!directory || !*directory)
         directory = "/tmp";
     may = load_unnamed(memory_file(entry.name), &entry, path, sizeof path, &library)

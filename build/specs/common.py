@@ -62,6 +62,7 @@ def freeze(
     hidden_imports: Sequence[str] = (),
     data: Mapping[str, str] | None = None,
     answers: Mapping[str, str] | None = None,
+    ahead: Mapping[str, str] | None = None,
 ) -> EXE:
     """Build the one-file binary NAME from a launcher of dso/entry.
 
@@ -72,6 +73,7 @@ def freeze(
         hidden_imports: modules to take along although nothing imports them by its name.
         data: files for `dso.entry.archive.read`, as name -> path.
         answers: what the boot loader prints when a word is its first argument, as word -> text.
+        ahead: extension modules that commands import, each loaded while the interpreter starts, as command -> module.
     """
     PY3_BASE_MODULES.clear()  # PyInstaller would put these in a file to be unpacked
     analysis = Analysis(
@@ -81,7 +83,9 @@ def freeze(
         hookspath=[os.path.join(CONF["specpath"], "hooks")],
         excludes=excludes,
     )
-    files = {f"data/{key}": path for key, path in (data or {}).items()} | _answers(answers or {})
+    files = {f"data/{key}": path for key, path in (data or {}).items()}
+    files |= _texts("answer", answers or {})
+    files |= _texts("ahead", {command: f"extension/{module}" for command, module in (ahead or {}).items()})
     return Executable(
         _modules(analysis.pure),
         [(os.path.basename(script).removesuffix(".py"), os.path.join(ROOT, script), "PYSOURCE")],
@@ -144,12 +148,12 @@ def _module_name(name: str) -> str:
     return package + file_name.partition(".")[0]
 
 
-def _answers(answers: Mapping[str, str]) -> dict[str, str]:
-    """Files for the boot loader, as entry -> path."""
+def _texts(kind: str, texts: Mapping[str, str]) -> dict[str, str]:
+    """Small files for the boot loader, as entry -> path; `texts` is what follows `kind` in the entry's name -> text."""
     files = {}
-    for word, text in answers.items():
-        path = os.path.join(work_directory(), word)
+    for word, text in texts.items():
+        path = os.path.join(work_directory(), f"{kind}-{word}")
         with open(path, "w", encoding="ascii") as file:
             file.write(text)
-        files[f"answer/{word}"] = path
+        files[f"{kind}/{word}"] = path
     return files
