@@ -114,6 +114,7 @@ demo: $(BINARIES) ## Show DSO at work, from nothing to nothing; prepares an Engi
 .PHONY: bench
 bench: .venv/.ready ## Measure DSO beside its yardsticks and write docs/benchmarks.md; takes half an hour
 	$(PARALLEL_MAKE) $(RELEASE_BINARIES)
+	build/machine/test-tools.sh
 	build/machine/backends.sh >/dev/null
 	$(ON_ENGINE) $(PYTHON) -m tests.bench $(OPTIONS)
 

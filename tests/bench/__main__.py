@@ -12,7 +12,20 @@ import tempfile
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.bench import agent_curves, cases, cloud, figures, machine, providers, report, stack, startup
+from tests.bench import (
+    agent_curves,
+    breakdown,
+    cases,
+    cloud,
+    counts,
+    felt,
+    figures,
+    machine,
+    providers,
+    report,
+    stack,
+    startup,
+)
 from tests.bench.curves import part as curves
 from tests.bench.measure import CommandFailedError
 from tests.bench.part import Setting
@@ -31,6 +44,9 @@ README = os.path.join(ROOT, "README.md")
 # What is measured, in the order of the page: the name for `--only`, the title in the table of goals, what measures it.
 PARTS: tuple[tuple[str, str, Callable[[Setting], Part]], ...] = (
     ("startup", "Start-up", startup.measure),
+    ("felt", "Through Docker, warm and cold", felt.measure),
+    ("steps", "Start-up step by step", breakdown.measure),
+    ("counts", "Instructions", counts.measure),
     ("stack", "A stack", stack.measure),
     ("agent", "The agent", cloud.measure),
     ("agent-curves", "The agent as it grows", agent_curves.measure),

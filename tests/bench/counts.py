@@ -20,15 +20,20 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tests.bench.cases import VARIANT, Lookup, home_with_secrets
 from tests.bench.measure import CommandFailedError
+from tests.bench.part import Part
+from tests.bench.report import table
 from tests.support.binaries import binary
 from tests.support.process import run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from tests.bench.part import Setting
+
 PATH = os.path.join(os.path.dirname(os.path.abspath(__file__)), "baseline.json")
 TOLERANCE_PERCENT = 10
 SECRETS = 100
+METADATA = "docker-cli-plugin-metadata"
 RENEW = "`make baseline` writes the new counts to tests/bench/baseline.json: commit them with the change"
 
 
@@ -80,7 +85,7 @@ def count_all(scratch: str) -> dict[str, int]:
     lookup = Lookup(home_with_secrets(os.path.join(scratch, "home"), SECRETS), SECRETS)
     plugin = binary("docker-dso", VARIANT)
     watched = {
-        "docker-dso docker-cli-plugin-metadata": ("docker-cli-plugin-metadata",),
+        f"docker-dso {METADATA}": (METADATA,),
         "docker-dso version": ("version",),
         f"docker-dso secret get ({SECRETS} secrets)": lookup.words(),
     }
@@ -153,6 +158,37 @@ def _objection(name: str, before: int, now: int) -> str:
     if now < before:
         return f"{text}: better, and worth keeping. {RENEW}"
     return f"{text}: what has the change added to every start? If it is worth that, {RENEW}"
+
+
+def measure(setting: Setting) -> Part:
+    """For the page: the counts, beside the baseline and Compose's answer to Docker."""
+    setting.tell("counting instructions")
+    found = count_all(setting.scratch)
+    home = os.path.join(setting.scratch, "compose")
+    os.mkdir(home)
+    return Part(text=counts_text(found, load().instructions, count((setting.tools.compose, METADATA), home)))
+
+
+def counts_text(found: Mapping[str, int], baseline: Mapping[str, int], compose: int) -> str:
+    """The table; `compose` is the count of Compose's metadata call."""
+    rows = [
+        (
+            f"`{name}`",
+            f"{now / 1e6:.1f}",
+            f"{now / compose:.2f} x",
+            f"{now / baseline[name] - 1:+.1%}" if name in baseline else "",
+        )
+        for name, now in found.items()
+    ]
+    rows.append((f"`docker-compose {METADATA}`", f"{compose / 1e6:.1f}", "", ""))
+    head = ("", "Instructions, millions", "Of Compose's metadata call", "Since the baseline")
+    return "\n".join(("## Instructions\n", table(head, rows), _NOTE))
+
+
+_NOTE = f"""\
+Counted by valgrind, outside the kernel: no machine is too busy or too slow for that. `make test` fails when one differs
+by more than {TOLERANCE_PERCENT} % from the baseline, tests/bench/baseline.json, which `make baseline` renews.
+"""
 
 
 def main() -> int:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.bench.counts import Conditions, Counts, load, objections, save
+from tests.bench.counts import Conditions, Counts, counts_text, load, objections, save
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,3 +61,9 @@ def test_a_command_that_only_one_side_has_is_no_pass(instructions: dict[str, int
 def test_what_is_saved_is_what_is_loaded(tmp_path: Path):
     save(BASELINE, str(tmp_path / "baseline.json"))
     assert load(str(tmp_path / "baseline.json")) == BASELINE
+
+
+def test_the_page_has_counts_beside_composes_and_the_baselines():
+    text = counts_text({"get": 55_000_000, "new": 5_000_000}, BASELINE.instructions, 50_000_000)
+    assert "| `get` | 55.0 | 1.10 x | +10.0% |" in text
+    assert "| `new` | 5.0 | 0.10 x |  |" in text
