@@ -47,7 +47,17 @@ ROWS = (
         for size in SIZES
     ),
 )
-_YARDSTICKS = "Compose's are its own metadata, `docker compose version`, and `docker compose config` of the same stack."
+_NOTE = """\
+Compose's are its own metadata, `docker compose version`, and `docker compose config` of the same stack. Docker starts
+a plugin twice for each command: for its metadata, and to run it. A passphrase takes Argon2id, which is slow on purpose.
+"""
+_COLD_NOTE = """\
+Cold is the first time after a boot: before each run the page cache {}. On a virtual machine its host may still hold
+what is read.
+"""
+_NO_COLD_NOTE = """\
+There are no figures for a cold start, since this machine's page cache cannot be emptied from here.
+"""
 
 
 def measure(setting: Setting) -> Part:
@@ -125,13 +135,10 @@ def felt_text(series: Mapping[str, Series], evicted: str | None) -> str:
     head = ["", "DSO, ms", "Compose, ms", "DSO / Compose"]
     if evicted:
         head += ["DSO cold, ms", "Compose cold, ms", "DSO / Compose, cold"]
-        note = f"Cold is the first time after a boot: before each run the page cache {evicted}. "
-        note += "On a virtual machine its host may still hold what is read."
-    else:
-        note = "There are no figures for a cold start, since this machine's page cache cannot be emptied from here."
     suffixes = ("", COLD) if evicted else ("",)
     rows = [(row.what, *(cell for suffix in suffixes for cell in _cells(series, row, suffix))) for row in ROWS]
-    return "\n".join(("## Warm and cold\n", table(head, rows), f"{_YARDSTICKS} {note}\n"))
+    cold_note = _COLD_NOTE.format(evicted) if evicted else _NO_COLD_NOTE
+    return "\n".join(("## Warm and cold\n", table(head, rows), _NOTE + cold_note))
 
 
 def _cells(series: Mapping[str, Series], row: Row, suffix: str) -> Sequence[str]:
