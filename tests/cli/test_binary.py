@@ -15,6 +15,7 @@ import pytest
 from PyInstaller.archive.readers import CArchiveReader
 
 from build.release.glibc import ON_EVERY_MACHINE
+from dso.cli.commands import COMMANDS
 from dso.entry.metadata import ANSWER, COMMAND
 from dso.errors import FileAccessError, NotLoadableError
 from dso.version import SHORT_DESCRIPTION, URL, VENDOR, VERSION
@@ -123,6 +124,11 @@ for name in sorted(there):
     there = json.dumps(sorted(contents.importable))
     missing = run([PYTHON, "-I", "-S", "-c", code, ROOT, sysconfig.get_path("purelib")], input=there).out
     assert missing.splitlines() == []
+
+
+def test_what_is_loaded_ahead_is_there_and_is_for_commands_that_there_are(contents: Contents) -> None:
+    assert contents.named("ahead/") == {"secret", "env", "vault"} <= set(COMMANDS)
+    assert "extension/cryptography.hazmat.bindings._rust" in contents.files
 
 
 def test_metadata_is_what_docker_expects() -> None:

@@ -11,7 +11,7 @@ class Contents(NamedTuple):
     """A binary's archive.
 
     `modules`: the Python modules, which the interpreter imports as its frozen ones. `scripts`: what runs, one
-    launcher. `files`: all that is read or loaded by its name (`answer/`, `data/`, `extension/`, `library/`).
+    launcher. `files`: all that is read or loaded by its name (`ahead/`, `answer/`, `data/`, `extension/`, `library/`).
     `others`: what our boot loader does not know, and PyInstaller's would unpack or decompress.
     """
 
