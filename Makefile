@@ -27,8 +27,9 @@ venv: .venv/.ready ## Make the virtual environment .venv with all development to
 .PHONY: binaries
 binaries: $(BINARIES) ## Freeze the binaries into dist/bin
 
-# What PyInstaller does stays in .build. No code says in which columns it was written, which would be read at each start. It compresses nothing (see build/specs/common.py), and starts afresh,
-# since it would not notice a change of its hooks. The binary is replaced at one go: another may be running.
+# What PyInstaller does stays in .build. It compresses nothing (see build/specs/common.py), and starts afresh, since it
+# would not notice a change of its hooks. No code says in which columns it was written, which would be read at each
+# start. The binary is replaced at one go: another may be running.
 # freeze PYTHON, DIRECTORY for what it does, in which boot-loader is
 define freeze
 	rm -rf $(2)/work/$*
