@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Two processes, as a one-file binary is, that end for nothing but SIGKILL; the second's number is every value."""
+"""A program and one that it has started, which end for nothing but SIGKILL; the number of the second is every value."""
 
 import os
 import signal
