@@ -225,9 +225,8 @@ class ComposeCall:
         interrupt = signal(SIGINT, SIG_IGN)  # an impatient ^C must not leave a keeper behind
         try:
             engine = Engine.from_docker_args(self.docker_args)
-            if project:
-                keeper.release(engine, project, remove_volumes=remove_volumes)
-            keeper.sweep(engine, vault_id=vault_id)
+            released = not project or keeper.release(engine, project, remove_volumes=remove_volumes)
+            keeper.sweep(engine, vault_id=vault_id, spared=None if released else project)
         except EngineUnreachableError:
             pass  # whoever needed it before has said so
         except (DsoError, OSError) as error:  # Compose has done its part: its exit code counts

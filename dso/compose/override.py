@@ -95,8 +95,8 @@ def quote(text: str) -> str:
     JSON will not do: YAML readers know no surrogate pairs and refuse or fold some raw characters
     (YAML 1.2.2, sections 5.1 and 5.7).
     """
-    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
-        return f'"{text}"'
+    if text.isascii() and text.isprintable():
+        return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
     return '"' + "".join(map(_escaped, text)) + '"'
 
 

@@ -211,10 +211,12 @@ class Engine:
 
     # Containers
 
-    def containers(self, labels: Sequence[str] = (), statuses: Sequence[str] = ()) -> list[dict[str, Any]]:
+    def containers(
+        self, labels: Sequence[str] = (), statuses: Sequence[str] = (), limit: int = 0
+    ) -> list[dict[str, Any]]:
         """Containers (ContainerList), running or not, with all these labels ("name" or "name=value").
 
-        With statuses only those that have one of them.
+        With statuses only those that have one of them, with a limit only so many, the newest.
         """
         filters: dict[str, list[str]] = {}
         if labels:
@@ -224,6 +226,8 @@ class Engine:
         query = {"all": "1"}
         if filters:
             query["filters"] = _encode(filters).decode()
+        if limit:
+            query["limit"] = str(limit)
         found: list[dict[str, Any]] = self.get_json("/containers/json", query)
         return found
 

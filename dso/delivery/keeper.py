@@ -113,8 +113,7 @@ def release(engine: Engine, project: str, *, remove_volumes: bool) -> bool:
     if lock is None:
         return False
     with lock:
-        listed = engine.containers([f"{COMPOSE_PROJECT_LABEL}={project}"], LIVE_STATUSES)
-        if any(_is_live(engine, container["Id"]) for container in listed):
+        if _has_live_container(engine, project):
             return False
         for keeper in _keepers(engine, project):
             engine.remove_container(keeper.id)
@@ -123,13 +122,13 @@ def release(engine: Engine, project: str, *, remove_volumes: bool) -> bool:
     return True
 
 
-def sweep(engine: Engine, *, vault_id: str | None) -> list[str]:
+def sweep(engine: Engine, *, vault_id: str | None, spared: str | None = None) -> list[str]:
     """Remove keepers that nobody needs any more, and volumes nobody uses; the projects whose keeper went.
 
     A keeper is removed when no container of its project runs, no command of this user is at work
     on the project, and it belongs to this vault, or is older than an hour and was not delivered to
     within that hour: the project of another user or another machine, whose locks cannot be seen
-    here, may be about to start.
+    here, may be about to start. `spared` is a project whose keeper `release` has just left alone.
     """
     from time import time
 
@@ -147,7 +146,7 @@ def sweep(engine: Engine, *, vault_id: str | None) -> list[str]:
             for keeper in keepers
             if keeper.project in held and keeper.vault_id != vault_id and _delivered_since(engine, keeper, SWEEP_AFTER)
         }
-        return _sweep_projects(engine, keepers, idle_volumes, held.keys() - fresh)
+        return _sweep_projects(engine, keepers, idle_volumes, held.keys() - fresh, spared)
     finally:
         for lock in held.values():
             lock.release()
@@ -179,10 +178,14 @@ def states(engine: Engine) -> list[KeeperState]:
 
 
 def _sweep_projects(
-    engine: Engine, keepers: Sequence[Keeper], idle_volumes: Sequence[Mapping[str, Any]], projects: Collection[str]
+    engine: Engine,
+    keepers: Sequence[Keeper],
+    idle_volumes: Sequence[Mapping[str, Any]],
+    projects: Collection[str],
+    spared: str | None,
 ) -> list[str]:
     """Sweep projects whose `use` lock is ours, so that what is observed from here on stays so."""
-    candidates = {keeper.project for keeper in keepers if keeper.project in projects}
+    candidates = {keeper.project for keeper in keepers if keeper.project in projects} - {spared}
     if candidates:
         live = engine.containers([COMPOSE_PROJECT_LABEL], LIVE_STATUSES)
         candidates -= {container["Labels"][COMPOSE_PROJECT_LABEL] for container in live}
@@ -200,6 +203,16 @@ def _sweep_projects(
 
 
 # What is there
+
+
+def _has_live_container(engine: Engine, project: str) -> bool:
+    """Whether a container of the project runs; one is asked for first, since hundreds are a megabyte of answer."""
+    labels = [f"{COMPOSE_PROJECT_LABEL}={project}"]
+    return any(
+        _is_live(engine, container["Id"])
+        for limit in (1, 0)
+        for container in engine.containers(labels, LIVE_STATUSES, limit)
+    )
 
 
 def _is_live(engine: Engine, container_id: str) -> bool:

@@ -96,13 +96,15 @@ def test_all_requests_share_one_connection(fake: FakeEngine, engine: Engine) -> 
 def test_filters_are_sent_as_json(fake: FakeEngine, engine: Engine) -> None:
     from urllib.parse import parse_qs, urlsplit
 
-    fake.answers = [answer([]), answer([])]
+    fake.answers = [answer([]), answer([]), answer([])]
     engine.containers(["a=b", "c"], ["running"])
     engine.containers()
+    engine.containers(limit=1)
     queries = [parse_qs(urlsplit(line.split(" ")[1]).query) for line in fake.lines]
     assert json.loads(queries[0]["filters"][0]) == {"label": ["a=b", "c"], "status": ["running"]}
     assert queries[0]["all"] == ["1"]
     assert queries[1] == {"all": ["1"]}
+    assert queries[2] == {"all": ["1"], "limit": ["1"]}
 
 
 TOO_NEW = {"message": "client version 1.44 is too new. Maximum supported API version is 1.41"}

@@ -48,7 +48,9 @@ class FakeEngine:
         self.manifest: bytes | None = None
         self.key = KEY
 
-    def containers(self, labels: Sequence[str] = (), statuses: Sequence[str] = ()) -> list[dict[str, Any]]:
+    def containers(
+        self, labels: Sequence[str] = (), statuses: Sequence[str] = (), limit: int = 0
+    ) -> list[dict[str, Any]]:
         if not self.written:
             return []
         mounts = [{"Destination": "/run/dso"}, {"Destination": "/run/dso/api"}]
