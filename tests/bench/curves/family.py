@@ -94,6 +94,20 @@ def measured(commands: Sequence[Command], rounds: int, setting: Setting, what: s
     ]
 
 
+def joined(parts: Sequence[Sequence[Line]]) -> list[Line]:
+    """Lines that were measured one size after another; a part may lack some."""
+    found: dict[str, Line] = {}
+    for line in (line for lines in parts for line in lines):
+        former = found.get(line.label, Line(line.label, [], []))
+        found[line.label] = Line(
+            line.label,
+            [*former.xs, *line.xs],
+            [*former.times, *line.times],
+            [*former.peaks, *line.peaks],
+        )
+    return list(found.values())
+
+
 def _peaks(command: Command, times: int) -> list[list[int]]:
     if command.argv is None:
         return []

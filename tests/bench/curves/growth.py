@@ -42,8 +42,8 @@ class Growth(NamedTuple):
         """What to call it; `grows little` is for growth that drowns in the noise, so that its exponent is unknown."""
         if self.exponent is None:
             return "flat"
-        value, low, high = self.exponent
-        if value > LINEAR and low > 1:
+        _, low, high = self.exponent
+        if low > LINEAR:
             return "worse than linear"
         if high - low > UNKNOWN:
             return "grows little"
@@ -51,7 +51,7 @@ class Growth(NamedTuple):
 
     @property
     def within_linear(self) -> bool:
-        """Whether it is no worse than linear: beyond the tolerance, and beyond what chance explains, is worse."""
+        """Whether it is no worse than linear, as far as can be told from noise."""
         return self.words != "worse than linear"
 
     @property

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 _HEAD = f"""\
 ## How it grows
 
-A cost is taken to be a constant part and one that grows as a power of the size; the *exponent* is that power, in
-brackets the range it would lie in 95 of 100 times if the run were repeated. 1 is *linear*, and so is what lies up to
-{LINEAR:g} or cannot be told from 1; *flat* is what costs at most {FLAT:g} x at the largest size of what it costs at the
-smallest, and *grows little* what grows so little that the noise hides its exponent. Both axes of the plots are
-logarithmic; bands are half of the runs. Memory is the peak of DSO's own processes, without Compose and Docker.
+A cost is taken to be a constant part and one that grows as a power of the size. The *exponent* is that power, and in
+brackets stands the range it would lie in 95 of 100 times if the run were repeated. 1 is *linear*. *Worse than linear*
+is an exponent whose whole range is above {LINEAR:g}, *slower than linear* one whose range is below {2 - LINEAR:g}.
+*Flat* is what costs at most {FLAT:g} x at the largest size of what it costs at the smallest; *grows little* is growth
+that drowns in the noise, so that its exponent is unknown. The plots' axes are logarithmic, their bands half of the
+runs. Memory is the peak of DSO's own processes, without Compose and Docker.
 """
 
 NOTES = {
@@ -34,7 +35,7 @@ taken out again before the next run.
     "stacks": """\
 Each service has a secret in a variable, one in a part of a variable and one in a file; plain Compose has the same as
 plaintext. All of them read a vault of 1,500 secrets. Containers are as small as can be: one static program, no network.
-The largest stack is started with DSO only, as 500 containers more take minutes.
+The largest stack runs with DSO only: 500 containers more would take minutes to start.
 """,
     "files": """\
 One service, whose secrets are all files. "From nothing" includes the keeper's start, the delivery and the container's.

@@ -8,49 +8,52 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from tests.bench.cases import NAMESPACE, VARIANT, home_with_secrets, secret_value
-from tests.bench.curves.family import Command, Family, measured
+from tests.bench.curves.family import Command, Family, Line, joined, measured
 from tests.bench.measure import Case, CommandFailedError
 from tests.support.binaries import binary
 from tests.support.engine import Engine, Images
 from tests.support.project import Project
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
     from tests.bench.part import Setting
+    from tests.support.home import DsoHome
 
 SIZES = (1, 20, 100, 500)
 PLAIN = SIZES[:-1]  # of plain Compose's: 500 containers more take minutes to start and to stop
-ROUNDS = 12
+ROUNDS = {1: 15, 20: 15, 100: 12, 500: 8}
 REFERENCES = 3  # of each service: a variable, a part of a variable, a file
 PATIENCE = 600.0  # seconds to start or to remove a stack
 UP, DRY_RUN = "`up -d`, nothing to change", "`up --dry-run`"
 
 
 def measure(setting: Setting) -> Family:
-    """Start a stack of each size with references, and all but the largest as one would write them without DSO."""
+    """Start a stack of each size, and all but the largest as one would write them without DSO.
+
+    One size after another: the keeper of another stack on the same Engine would cost its share.
+    """
     engine = Engine.of_the_tester()
     home = home_with_secrets(os.path.join(setting.scratch, "stacks-home"), REFERENCES * SIZES[-1])
     home.env.update(engine.env)
+    return Family("stacks", "A stack", "Services", joined([_measure(setting, size, home, engine) for size in SIZES]))
 
-    def project(kind: str, size: int) -> Project:
-        made = Project(os.path.join(setting.scratch, f"dsocurve{kind}{size}x{os.getpid()}"), home, engine)
-        _write(made, size, with_references=kind == "dso")
-        return made
 
+def _measure(setting: Setting, size: int, home: DsoHome, engine: Engine) -> list[Line]:
+    rounds = setting.rounds or ROUNDS[size]
     with ExitStack() as cleanup:
-        ours = {size: project("dso", size) for size in SIZES}
-        plain = {size: project("plain", size) for size in PLAIN}
-        for command, projects in (("dso", ours), ("compose", plain)):
-            for size, each in projects.items():
-                setting.tell(f"starting a stack of {size} services")
-                cleanup.callback(_remove, each, command)
-                _docker(each, command, "up", "-d")
-        before = _containers(ours, plain)
-        lines = measured(_commands(setting, ours, plain), setting.rounds or ROUNDS, setting, "stacks")
-        if before != _containers(ours, plain):
+        projects = {}
+        for command in ("dso", "compose") if size in PLAIN else ("dso",):
+            setting.tell(f"starting a stack of {size} services")
+            directory = os.path.join(setting.scratch, f"dsocurve{command}{size}x{os.getpid()}")
+            projects[command] = Project(directory, home, engine)
+            _write(projects[command], size, with_references=command == "dso")
+            cleanup.callback(_remove, projects[command], command)
+            _docker(projects[command], command, "up", "-d")
+        before = [project.containers() for project in projects.values()]
+        commands = _commands(setting, size, projects["dso"], projects.get("compose"))
+        lines = measured(commands, rounds, setting, f"a stack of {size} services")
+        if before != [project.containers() for project in projects.values()]:
             raise CommandFailedError("`up` was to find nothing to change, but it did create containers")
-    return Family("stacks", "A stack", "Services", lines)
+    return lines
 
 
 def model(size: int, *, with_references: bool) -> dict[str, Any]:
@@ -93,10 +96,6 @@ def _write(project: Project, size: int, *, with_references: bool) -> None:
     project.compose_yaml(json.dumps(model(size, with_references=with_references), indent=2))
 
 
-def _containers(*stacks: Mapping[int, Project]) -> list[str]:
-    return [container for projects in stacks for project in projects.values() for container in project.containers()]
-
-
 def _docker(project: Project, *words: str) -> None:
     project.home.command("docker", *words, cwd=project.directory, timeout=PATIENCE)
 
@@ -109,28 +108,26 @@ def _remove(project: Project, command: str) -> None:
     project.remove()
 
 
-def _commands(setting: Setting, ours: Mapping[int, Project], plain: Mapping[int, Project]) -> Sequence[Command]:
+def _commands(setting: Setting, size: int, ours: Project, plain: Project | None) -> list[Command]:
     """`up` and its yardsticks; what is plain Compose's says so."""
 
-    def cases(key: str, words: str, projects: Mapping[int, Project], expect: str = "") -> dict[int, Case]:
-        return {
-            size: Case(
-                f"curve-{key}-{size}",
-                f"`docker {words}`, {size} service{'s' * (size > 1)}",
-                (setting.tools.docker, *words.split()),
-                project.home.environment(),
-                project.directory,
-                expect.encode(),
-            )
-            for size, project in projects.items()
-        }
+    def command(key: str, label: str, words: str, project: Project, alone: str = "") -> Command:
+        case = Case(
+            f"curve-{key}-{size}",
+            f"`docker {words}`, {size} service{'s' * (size > 1)}",
+            (setting.tools.docker, *words.split()),
+            project.home.environment(),
+            project.directory,
+            b"" if words.endswith("-d") else b"service000",
+        )
+        argv = (binary("docker-dso", VARIANT), *alone.split())
+        return Command(label, {size: case}, (lambda _size: argv) if alone else None)
 
-    def alone(words: str) -> Callable[[int], Sequence[str]]:
-        return lambda _size: (binary("docker-dso", VARIANT), *words.split())
-
-    return [
-        Command(DRY_RUN, cases("dry-run", "dso up --dry-run", ours, "service000"), alone("up --dry-run")),
-        Command(UP, cases("up", "dso up -d", ours), alone("up -d")),
-        Command("`docker compose up -d`, nothing to change", cases("compose-up", "compose up -d", plain)),
-        Command("`docker compose config`", cases("config", "compose config", ours, "service000")),
+    commands = [
+        command("dry-run", DRY_RUN, "dso up --dry-run", ours, "up --dry-run"),
+        command("up", UP, "dso up -d", ours, "up -d"),
+        command("config", "`docker compose config`", "compose config", ours),
     ]
+    if plain:
+        commands.append(command("compose-up", "`docker compose up -d`, nothing to change", "compose up -d", plain))
+    return commands

@@ -11,7 +11,7 @@ import pytest
 
 from tests.bench.cases import Tools
 from tests.bench.curves import files, stacks
-from tests.bench.curves.family import Command, Family, Line, measured
+from tests.bench.curves.family import Command, Family, Line, joined, measured
 from tests.bench.curves.growth import Growth, growth
 from tests.bench.curves.page import alternative, text
 from tests.bench.curves.part import growth_outcome, memory_outcome
@@ -65,12 +65,12 @@ def test_less_at_the_largest_size_is_flat():
     ("value", "low", "words"),
     [
         (1.1, 1.05, "linear"),
-        (1.11, 1.01, "worse than linear"),
-        (1.3, 0.95, "linear"),
+        (1.3, 1.1, "linear"),
+        (1.3, 1.11, "worse than linear"),
         (0.85, 0.8, "slower than linear"),
     ],
 )
-def test_worse_than_linear_is_more_than_the_tolerance_and_more_than_chance(value: float, low: float, words: str):
+def test_worse_than_linear_is_what_is_beyond_the_tolerance_in_the_best_case(value: float, low: float, words: str):
     found = Growth(Estimate(5, 4, 6), Estimate(value, low, value + 0.03))
     assert found.words == words
     assert found.within_linear is (words != "worse than linear")
@@ -154,6 +154,18 @@ def test_a_stack_with_references_asks_for_what_the_plain_one_has():
     assert str(ours).count("dso://") == 6
     assert str(ours).count("dsofile://") == 3
     assert "dso" not in str(plain["services"]).replace("dso-test/", "")
+
+
+def test_what_was_measured_one_size_after_another_is_one_line():
+    parts = [line("`up`", LINEAR, FLAT_MEMORY), line("`plain`", LINEAR)]
+    pieces = [
+        [Line(each.label, [x], [each.times[at]], each.peaks[at : at + 1]) for each in parts[: 2 - at // 3]]
+        for at, x in enumerate(SIZES)
+    ]
+    up, plain = joined(pieces)
+    assert up == parts[0]._replace(xs=list(SIZES))
+    assert plain.xs == [10, 100, 1_000]
+    assert not plain.is_ours
 
 
 def test_every_file_secret_is_another():
