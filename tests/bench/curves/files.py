@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.bench.part import Setting
 
 SIZES = (1, 10, 50, 200)
-ROUNDS = 12
+ROUNDS = 8
 UP, NEW = "`up -d`, nothing to change", "`up -d` from nothing"
 
 

@@ -28,7 +28,10 @@ FLAT_READ = Ratio(
     FLAT,
 )
 PLANS = Ratio(
-    "Plan a stack of 500 services, beside `docker compose config`", "curve-dry-run-500", "curve-config-500", named=False
+    "Plan a stack of 500 services, beside `docker compose config`",
+    "curve-dso-up---dry-run-500",
+    "curve-compose-config-500",
+    named=False,
 )
 
 

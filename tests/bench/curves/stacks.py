@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SIZES = (1, 20, 100, 500)
 PLAIN = SIZES[:-1]  # of plain Compose's: 500 containers more take minutes to start and to stop
-ROUNDS = {1: 15, 20: 15, 100: 12, 500: 8}
+ROUNDS = {1: 15, 20: 15, 100: 12, 500: 6}
 REFERENCES = 3  # of each service: a variable, a part of a variable, a file
 PATIENCE = 600.0  # seconds to start or to remove a stack
 UP, DRY_RUN = "`up -d`, nothing to change", "`up --dry-run`"
@@ -38,18 +38,23 @@ def measure(setting: Setting) -> Family:
 
 
 def _measure(setting: Setting, size: int, home: DsoHome, engine: Engine) -> list[Line]:
-    rounds = setting.rounds or ROUNDS[size]
+    """Start it and measure; a trial plans the largest one and does not start it."""
+    kinds = {"dso": setting.rounds is None or size in PLAIN, "compose": size in PLAIN}
     with ExitStack() as cleanup:
-        projects = {}
-        for command in ("dso", "compose") if size in PLAIN else ("dso",):
-            setting.tell(f"starting a stack of {size} services")
+        projects: dict[str, Project] = {}
+        for command, started in kinds.items():
             directory = os.path.join(setting.scratch, f"dsocurve{command}{size}x{os.getpid()}")
             projects[command] = Project(directory, home, engine)
             _write(projects[command], size, with_references=command == "dso")
-            cleanup.callback(_remove, projects[command], command)
-            _docker(projects[command], command, "up", "-d")
+            if started:
+                setting.tell(f"starting a stack of {size} services")
+                cleanup.callback(_remove, projects[command], command)
+                _docker(projects[command], command, "up", "-d")
         before = [project.containers() for project in projects.values()]
-        commands = _commands(setting, size, projects["dso"], projects.get("compose"))
+        commands = _plans(setting, size, projects["dso"]) + [
+            _up(setting, size, projects[command], command) for command, started in kinds.items() if started
+        ]
+        rounds = setting.rounds or ROUNDS[size]
         lines = measured(commands, rounds, setting, f"a stack of {size} services")
         if before != [project.containers() for project in projects.values()]:
             raise CommandFailedError("`up` was to find nothing to change, but it did create containers")
@@ -108,26 +113,24 @@ def _remove(project: Project, command: str) -> None:
     project.remove()
 
 
-def _commands(setting: Setting, size: int, ours: Project, plain: Project | None) -> list[Command]:
-    """`up` and its yardsticks; what is plain Compose's says so."""
-
-    def command(key: str, label: str, words: str, project: Project, alone: str = "") -> Command:
-        case = Case(
-            f"curve-{key}-{size}",
-            f"`docker {words}`, {size} service{'s' * (size > 1)}",
-            (setting.tools.docker, *words.split()),
-            project.home.environment(),
-            project.directory,
-            b"" if words.endswith("-d") else b"service000",
-        )
-        argv = (binary("docker-dso", VARIANT), *alone.split())
-        return Command(label, {size: case}, (lambda _size: argv) if alone else None)
-
-    commands = [
-        command("dry-run", DRY_RUN, "dso up --dry-run", ours, "up --dry-run"),
-        command("up", UP, "dso up -d", ours, "up -d"),
-        command("config", "`docker compose config`", "compose config", ours),
+def _plans(setting: Setting, size: int, project: Project) -> list[Command]:
+    """What starts nothing."""
+    return [
+        _command(setting, DRY_RUN, "dso up --dry-run", size, project, b"service000"),
+        _command(setting, "`docker compose config`", "compose config", size, project, b"service000"),
     ]
-    if plain:
-        commands.append(command("compose-up", "`docker compose up -d`, nothing to change", "compose up -d", plain))
-    return commands
+
+
+def _up(setting: Setting, size: int, project: Project, command: str) -> Command:
+    """`up` of what runs already; what is plain Compose's says so."""
+    label = UP if command == "dso" else "`docker compose up -d`, nothing to change"
+    return _command(setting, label, f"{command} up -d", size, project)
+
+
+def _command(setting: Setting, label: str, words: str, size: int, project: Project, expect: bytes = b"") -> Command:
+    key = f"curve-{words.replace(' ', '-')}-{size}"
+    name = f"`docker {words}`, {size} service{'s' * (size > 1)}"
+    argv = (setting.tools.docker, *words.split())
+    case = Case(key, name, argv, project.home.environment(), project.directory, expect)
+    alone = (binary("docker-dso", VARIANT), *argv[2:])
+    return Command(label, {size: case}, (lambda _size: alone) if argv[1] == "dso" else None)
