@@ -107,7 +107,6 @@ def test_following_goes_on_with_the_next_agent_where_it_was(
             raise KeyboardInterrupt
 
     monkeypatch.setattr("time.sleep", sleep)
-    monkeypatch.setattr("dso.cli.main._ignore_interrupts", lambda: None)
     done = user.dso(*LOGS, "-f", "-n5")
     assert done.code == 130
     assert waits == [cmd_logs.RETRY] * 2

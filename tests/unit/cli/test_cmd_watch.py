@@ -328,7 +328,6 @@ def interrupt_after(count: int, monkeypatch: pytest.MonkeyPatch, name: str) -> N
         return str(shown(happening))
 
     monkeypatch.setattr(cmd_watch, name, wrapped)
-    monkeypatch.setattr("dso.cli.main._ignore_interrupts", lambda: None)
 
 
 def test_command_prints_a_line_each_until_interrupted(

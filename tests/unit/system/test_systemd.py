@@ -173,7 +173,7 @@ def reachable_by_all(receiver: socket.socket) -> None:
         return
     os.chmod(path, 0o777)
     for directory in Path(path).parents:
-        if directory.stat().st_uid == os.getuid() and directory.name.startswith("pytest-"):
+        if directory.stat().st_uid == os.getuid() and directory.name.startswith(("pytest-", "popen-")):
             directory.chmod(0o755)
     Path(path).parent.chmod(0o755)
 
