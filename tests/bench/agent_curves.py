@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 SECRETS = (10, 100, 1_000, 3_000, 10_000)
 CLIENTS = (1, 4, 16, 64, 256)
 FIELDS = 5  # of each secret: so that fifty references are as many when there are ten secrets
-SECRET_ROUNDS = 40
+SECRET_ROUNDS = 25
 REQUESTS = 100  # of a round
 MEMORY_ROUNDS = 3
 SETTLING = 0.5  # seconds before an agent's memory is looked at
-CLIENT_ROUNDS = 6
+CLIENT_ROUNDS = 4
 CLIENT_SECONDS = 3.0
 SECRETS_PLOT, CLIENTS_PLOT = "agent-secrets.svg", "agent-clients.svg"
 

@@ -15,7 +15,7 @@ from tests.support.binaries import binary
 if TYPE_CHECKING:
     from tests.bench.part import Setting
 
-ROUNDS = 60
+ROUNDS = 40
 METADATA = "docker-cli-plugin-metadata"
 BINARY_LIMIT_MB = 25
 

@@ -1,8 +1,8 @@
 """The comparison "before trimming": what PyInstaller makes of DSO's programs when it is left alone.
 
 One file, with whatever its analysis and its own hooks find, compressed. Nothing of build/specs is used: no list of
-excluded modules, no hooks and no loader of ours. It is made with the interpreter and the packages of releases, so that
-nothing else differs.
+excluded modules, no hooks and no loader of ours. It is made with the interpreter of everyday builds: that of releases
+comes without a shared library, which PyInstaller's own boot loader needs.
 """
 
 from __future__ import annotations
@@ -11,14 +11,12 @@ import hashlib
 import os
 from typing import TYPE_CHECKING
 
-from tests.support.process import ROOT, environment, run
-from tests.support.release_binaries import VENV
+from tests.support.process import PYTHON, ROOT, environment, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 DIRECTORY = os.path.join(ROOT, ".build", "untrimmed")
-PYTHON = os.path.join(VENV, "bin", "python")
 
 # The classes that the launchers in dso/entry start, with the modules they are in.
 PROVIDERS = {

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SIZES = (1, 20, 100, 500)
 PLAIN = SIZES[:-1]  # of plain Compose's: 500 containers more take minutes to start and to stop
-ROUNDS = {1: 15, 20: 15, 100: 12, 500: 6}
+ROUNDS = {1: 12, 20: 12, 100: 6, 500: 4}
 REFERENCES = 3  # of each service: a variable, a part of a variable, a file
 PATIENCE = 600.0  # seconds to start or to remove a stack
 UP, DRY_RUN = "`up -d`, nothing to change", "`up --dry-run`"

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 SIZES = (10, 100, 1_000, 10_000)
 FLAT_TO = 1_000  # `secret get` has to be flat up to here
-GET_ROUNDS = 60
-ROUNDS = 15
+GET_ROUNDS = 40
+ROUNDS = 8
 GET = "`secret get`"
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.bench.part import Setting
     from tests.bench.peers.tools import Found
 
-ROUNDS = 20
+ROUNDS = 12
 RIVALS = ("pass", "gopass", "gopasspw", "sops", "dotenvx")  # DSO has to be faster than these
 TITLES = {
     "docker-dso": "`docker-dso`, without Docker in front",

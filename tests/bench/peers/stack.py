@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.bench.peers.stores import Store
 
 UP = ("docker", "compose", "up", "-d")
-AGAIN_ROUNDS = 15
+AGAIN_ROUNDS = 10
 NEW_ROUNDS = 3
 
 
