@@ -54,7 +54,7 @@ def agent_outcomes(figures: AgentFigures) -> list[Outcome]:
         text = f"{load.growth / MIB:+.1f} MiB, from {load.memory_before / MIB:.1f} MiB"
         found.append(limit_outcome(what, "", max(load.growth, 0) / MIB, GROWTH_LIMIT_MIB, "MiB", figure=text))
     if figures.memory is not None:
-        what = "Memory of the agent's two processes after 1,000 secrets"
+        what = "Memory of the agent after 1,000 secrets"
         found.append(limit_outcome(what, "`dso-agent`", figures.memory / MIB, MEMORY_LIMIT_MIB, "MiB"))
     return found
 
