@@ -6,8 +6,7 @@ own children only.
 wait4(2) would tell one figure for a child and all that the child has waited for, the largest: for `docker dso up`
 that of Compose. It counts what the parent had at the time of the fork, too. So every process is stopped at its end
 (ptrace(2), PTRACE_O_TRACEEXIT), when the kernel still knows its own high-water mark, VmHWM. Processes that become
-another program are let go and cost nothing from there on. A binary that is two processes, a boot loader and the
-program, counts for both.
+another program are let go and cost nothing from there on.
 """
 
 from __future__ import annotations
