@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.bench.curves.growth import Growth, growth
 from tests.bench.curves.peak import peak
+from tests.bench.machine import Activity
 from tests.bench.measure import interleave
 from tests.support.memory import MIB
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from tests.bench.measure import Case, Series
     from tests.bench.part import Setting
 
+BUSY = 0.1  # the share of the machine that others may take when something is measured for the page
+PATIENCE = 60  # seconds to wait for others to end
 PEAKS = 3  # how often memory is measured: it hardly varies
 
 
@@ -81,6 +85,8 @@ def measured(commands: Sequence[Command], rounds: int, setting: Setting, what: s
         owners[case.key].after(sizes[case.key])
 
     cases = [case for command in commands for case in command.cases.values()]
+    if setting.rounds is None:
+        settle(setting.say, what)
     series = interleave(cases, rounds, setting.progress(what, rounds), warm_up=warm_up, after=after)
     found = {each.key: each for each in series}
     return [
@@ -92,6 +98,21 @@ def measured(commands: Sequence[Command], rounds: int, setting: Setting, what: s
         )
         for command in commands
     ]
+
+
+def settle(say: Callable[[str], None], what: str, patience: int = PATIENCE) -> None:
+    """Wait until nothing else works on this machine; says so if something still does after so many seconds.
+
+    What is measured one after another, such as stacks of different sizes, does not meet the same disturbance.
+    """
+    share = 0.0
+    for _ in range(patience):
+        activity = Activity()
+        time.sleep(1)
+        share = activity.share()
+        if share <= BUSY:
+            return
+    say(f"{what}: other programs take {share:.0%} of this machine, so that these figures will be worse than others")
 
 
 def joined(parts: Sequence[Sequence[Line]]) -> list[Line]:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.bench.cases import Tools
 from tests.bench.curves import files, stacks
-from tests.bench.curves.family import Command, Family, Line, joined, measured
+from tests.bench.curves.family import Command, Family, Line, joined, measured, settle
 from tests.bench.curves.growth import Growth, growth
 from tests.bench.curves.page import alternative, text
 from tests.bench.curves.part import growth_outcome, memory_outcome
@@ -154,6 +154,22 @@ def test_a_stack_with_references_asks_for_what_the_plain_one_has():
     assert str(ours).count("dso://") == 6
     assert str(ours).count("dsofile://") == 3
     assert "dso" not in str(plain["services"]).replace("dso-test/", "")
+
+
+@pytest.mark.parametrize(("shares", "slept", "said"), [([0.05], 1, 0), ([0.6, 0.05], 2, 0), ([0.6, 0.6, 0.6], 3, 1)])
+def test_a_measurement_waits_for_a_quiet_machine_and_not_for_ever(
+    shares: list[float], slept: int, said: int, monkeypatch: pytest.MonkeyPatch
+):
+    class Activity:
+        def share(self) -> float:
+            return shares.pop(0)
+
+    naps: list[float] = []
+    told: list[str] = []
+    monkeypatch.setattr("tests.bench.curves.family.Activity", Activity)
+    monkeypatch.setattr("tests.bench.curves.family.time.sleep", naps.append)
+    settle(told.append, "a stack", patience=3)
+    assert (len(naps), len(told)) == (slept, said)
 
 
 def test_what_was_measured_one_size_after_another_is_one_line():
