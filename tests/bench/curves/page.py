@@ -47,11 +47,11 @@ def draw_family(directory: str, family: Family, limit: tuple[str, float] | None 
     """Write the plot of a family, time beside memory; `limit` is a goal for memory, as text and MiB."""
     times = [
         Curve(_plain(line.label), line.xs, [each.typical for each in line.times], [each.spread for each in line.times])
-        for line in family.lines
+        for line in _in_order(family)
     ]
     sizes = [
         Curve(_plain(line.label), line.xs, [median(each) / MIB for each in line.peaks])
-        for line in family.lines
+        for line in _in_order(family)
         if line.is_ours
     ]
     draw(
@@ -63,6 +63,11 @@ def draw_family(directory: str, family: Family, limit: tuple[str, float] | None 
     )
 
 
+def _in_order(family: Family) -> list[Line]:
+    """DSO's own first, so that a command has the same colour in both panels; then the yardsticks."""
+    return sorted(family.lines, key=lambda line: not line.is_ours)
+
+
 def text(families: Sequence[Family]) -> str:
     """The section of the page."""
     return "\n".join([_HEAD, *(_family_text(family) for family in families)])
@@ -71,8 +76,8 @@ def text(families: Sequence[Family]) -> str:
 def _family_text(family: Family) -> str:
     sizes = sorted({x for line in family.lines for x in line.xs})
     head = (family.x_label, *(f"{size:,}" for size in sizes), "Growth")
-    rows = [_time_row(line, sizes) for line in family.lines]
-    rows += [_memory_row(line, sizes) for line in family.lines if line.is_ours]
+    rows = [_time_row(line, sizes) for line in _in_order(family)]
+    rows += [_memory_row(line, sizes) for line in _in_order(family) if line.is_ours]
     picture = f"![{alternative(family)}](benchmarks/{family.name}.svg)\n"
     return "\n".join([f"### {family.title}\n", picture, table(head, rows), NOTES[family.name]])
 
@@ -89,7 +94,7 @@ def _memory_row(line: Line, sizes: Sequence[int]) -> tuple[str, ...]:
 
 def alternative(family: Family) -> str:
     """What the plot shows, for who does not see it."""
-    told = [_told(line) for line in family.lines]
+    told = [_told(line) for line in _in_order(family)]
     return f"Time and peak memory by {family.x_label[0].lower()}{family.x_label[1:]}. {'; '.join(told)}."
 
 

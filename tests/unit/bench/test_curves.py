@@ -13,9 +13,10 @@ from tests.bench.cases import Tools
 from tests.bench.curves import files, stacks
 from tests.bench.curves.family import Command, Family, Line, joined, measured, settle
 from tests.bench.curves.growth import Growth, growth
-from tests.bench.curves.page import alternative, text
+from tests.bench.curves.page import alternative, draw_family, text
 from tests.bench.curves.part import growth_outcome, memory_outcome
 from tests.bench.curves.peak import peak
+from tests.bench.curves.plot import Panel
 from tests.bench.measure import Case, Estimate, Series
 from tests.bench.part import Setting
 from tests.support.memory import MIB
@@ -139,6 +140,16 @@ def test_the_plot_is_told_to_who_does_not_see_it():
     assert told == (
         "Time and peak memory by secrets in the vault. secret get: 41 ms at 10, 1,040 ms at 10,000, 20 and 20 MiB."
     )
+
+
+def test_yardsticks_come_last_so_that_a_command_has_one_colour_in_both_panels(monkeypatch: pytest.MonkeyPatch):
+    drawn: list[Panel] = []
+    monkeypatch.setattr("tests.bench.curves.page.draw", lambda _path, panels: drawn.extend(panels))
+    first, last = line("`get`", LINEAR, FLAT_MEMORY), line("`set`", LINEAR, FLAT_MEMORY)
+    draw_family("/nowhere", family(line("`plain`", LINEAR), first, last))
+    times, sizes = ([curve.label for curve in panel.curves] for panel in drawn)
+    assert times == ["get", "set", "plain"]
+    assert sizes == ["get", "set"]
 
 
 def test_sizes_without_a_measurement_are_left_empty():
