@@ -6,6 +6,7 @@ import random
 import shutil
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,11 +17,13 @@ from tests.bench.curves.growth import Growth, growth
 from tests.bench.curves.page import alternative, draw_family, text
 from tests.bench.curves.part import growth_outcome, memory_outcome
 from tests.bench.curves.peak import peak
-from tests.bench.curves.plot import Panel
 from tests.bench.measure import Case, Estimate, Series
 from tests.bench.part import Setting
 from tests.support.memory import MIB
 from tests.support.process import PYTHON, ROOT, ChildFailedError
+
+if TYPE_CHECKING:
+    from tests.bench.curves.plot import Panel
 
 SIZES = (10, 100, 1_000, 10_000)
 
