@@ -71,7 +71,7 @@ def freeze(
         script: path of the launcher, relative to the source tree.
         excludes: modules to leave out although something imports them.
         hidden_imports: modules to take along although nothing imports them by its name.
-        data: files for `dso.entry.archive.read`, as name -> path.
+        data: files for `dso.entry.daemon.PackedData`, as name -> path.
         answers: what the boot loader prints when a word is its first argument, as word -> text.
         ahead: extension modules that commands import, each loaded while the interpreter starts, as command -> module.
     """

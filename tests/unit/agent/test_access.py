@@ -29,18 +29,20 @@ def test_the_kernel_says_who_is_at_the_other_end():
 def test_a_peer_with_many_groups_has_them_all():
     ours, theirs = socket.socketpair()
     many = frozenset(range(70_000, 70_300))
-    child = os.fork()
-    if not child:  # pragma: no cover  # another process
-        os.setgroups(list(many))
-        with socket.socket(socket.AF_UNIX) as connecting:
-            ours.close()
-            connecting.connect(f"\0dso-test-{os.getppid()}")
-            theirs.recv(1)
-        os._exit(0)
     with ours, theirs, socket.socket(socket.AF_UNIX) as listening:
         listening.bind(f"\0dso-test-{os.getpid()}")
         listening.listen()
         listening.settimeout(30)
+        child = os.fork()
+        if not child:  # pragma: no cover  # another process
+            try:
+                ours.close()
+                os.setgroups(list(many))
+                with socket.socket(socket.AF_UNIX) as connecting:
+                    connecting.connect(listening.getsockname())
+                    theirs.recv(1)
+            finally:
+                os._exit(0)  # pytest must not go on in the child
         connection, _ = listening.accept()
         with connection:
             peer = peer_of(connection)

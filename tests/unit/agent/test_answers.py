@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from dso.config.model import AccessRule, AgentConfig, CloudConfig, ProviderConfi
 from dso.protocol import codes
 from dso.protocol.agent import ResolveRequest, SecretEntry
 from dso.protocol.provider import ProviderError, SecretData
-from tests.support.loop import in_loop
+from tests.support.loop import Turns, in_loop
 from tests.support.plugin_dir import Events
 from tests.unit.agent.test_resolver import ALICE, MAC_KEY, ROOT, fields, text
 
@@ -241,19 +240,10 @@ async def test_others_have_their_turn_while_thousands_of_warm_references_are_put
     bench = Bench()
     asked = [f"dso://p/{number}" for number in range(2000)]
     await bench.warm_up(*asked)
-    turns = 0
-
-    async def others() -> None:
-        nonlocal turns
-        while True:
-            await asyncio.sleep(0)
-            turns += 1
-
-    waiting = asyncio.ensure_future(others())
-    body = await bench.body(*asked)
-    waiting.cancel()
+    async with Turns() as turns:
+        body = await bench.body(*asked)
     assert [one["value"] for one in body["resolved"]] == [str(number) for number in range(2000)]
-    assert turns >= 2000 // 200 - 2
+    assert turns.count >= 2000 // 200 - 2
 
 
 @in_loop

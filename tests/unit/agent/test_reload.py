@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,6 +14,9 @@ from dso.agent.reload import Reloader, changes
 from dso.config.model import AgentConfig, CloudConfig, ProviderConfig, SecretConfig, Settings
 from dso.errors import ConfigError
 from tests.support.loop import in_loop
+
+if TYPE_CHECKING:
+    from dso.agent.reload import Changes
 
 
 def configuration(agent: AgentConfig = AgentConfig(), **addresses: str) -> CloudConfig:  # noqa: B008  # immutable
@@ -53,6 +57,15 @@ class Bench:
         if isinstance(self.next, ConfigError):
             raise self.next
         return self.next
+
+    async def held_up(self, waiting: int) -> tuple[asyncio.Task[Changes], list[asyncio.Task[Changes]]]:
+        """A reload that waits for the gate, and so many that were asked for meanwhile."""
+        self.gate.clear()
+        first = asyncio.create_task(self.reloader.reload())
+        await self.applying.wait()
+        others = [asyncio.create_task(self.reloader.reload()) for _ in range(waiting)]
+        await asyncio.sleep(0)
+        return first, others
 
     async def apply(self, config: CloudConfig) -> None:
         self.applying.set()
@@ -117,11 +130,7 @@ async def test_two_at_once_follow_each_other():
 @in_loop
 async def test_hundred_that_ask_meanwhile_are_one_more_reading_of_what_the_file_says_then():
     bench = Bench()
-    bench.gate.clear()
-    first = asyncio.ensure_future(bench.reloader.reload())
-    await bench.applying.wait()
-    waiting = [asyncio.ensure_future(bench.reloader.reload()) for _ in range(100)]
-    await asyncio.sleep(0)
+    first, waiting = await bench.held_up(100)
     bench.next = configuration(a="1", b="1")
     waiting.pop().cancel()
     bench.gate.set()
@@ -135,11 +144,7 @@ async def test_hundred_that_ask_meanwhile_are_one_more_reading_of_what_the_file_
 @in_loop
 async def test_who_shares_a_reading_shares_its_fault_and_the_next_one_is_read_anew():
     bench = Bench()
-    bench.gate.clear()
-    first = asyncio.ensure_future(bench.reloader.reload())
-    await bench.applying.wait()
-    waiting = [asyncio.ensure_future(bench.reloader.reload()) for _ in range(3)]
-    await asyncio.sleep(0)
+    first, waiting = await bench.held_up(3)
     bench.next = ConfigError("f, line 3: no", hint="do this")
     bench.gate.set()
     await first

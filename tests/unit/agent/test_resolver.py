@@ -19,7 +19,7 @@ from dso.protocol.agent import ResolveRequest, ResolveResponse, SecretEntry, Vol
 from dso.protocol.fields import field_of, members_of
 from dso.protocol.provider import ProviderError, SecretData
 from dso.secret import SecretRef, SecretValue
-from tests.support.loop import in_loop
+from tests.support.loop import Turns, in_loop
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -445,23 +445,14 @@ async def test_what_was_picked_before_everything_is_forgotten_is_not_remembered_
 async def test_others_have_their_turn_while_thousands_of_references_are_resolved() -> None:
     bench = Bench()
     bench.memory.secrets[Key("aws", "many")] = fields(**{f"f{at}": str(at) for at in range(5000)})
-    turns = 0
-
-    async def others() -> None:
-        nonlocal turns
-        while True:
-            await asyncio.sleep(0)
-            turns += 1
-
-    waiting = asyncio.ensure_future(others())
     request = ResolveRequest([f"dso://aws/many#f{at}" for at in range(10_000)])
-    given = await bench.resolver.answer(request, ROOT)
-    resolved = turns
-    body = json.loads(await given.encode())
-    waiting.cancel()
+    async with Turns() as turns:
+        given = await bench.resolver.answer(request, ROOT)
+        resolved = turns.count
+        body = json.loads(await given.encode())
     assert (len(body["resolved"]), len(body["errors"])) == (5000, 5000)
     assert resolved >= 2 * 10_000 // 200 - 2
-    assert turns - resolved >= 5000 // 200 - 1
+    assert turns.count - resolved >= 5000 // 200 - 1
 
 
 @in_loop
@@ -622,18 +613,9 @@ async def test_the_engine_is_not_bound_by_rules_but_who_defines_a_volume_is() ->
 async def test_others_have_their_turn_while_a_volume_of_thousands_of_files_is_checked() -> None:
     bench = Bench()
     large = VolumeSpec([VolumeFile(str(at), f"dso://vault/secret-{at}") for at in range(5000)])
-    turns = 0
-
-    async def others() -> None:
-        nonlocal turns
-        while True:
-            await asyncio.sleep(0)
-            turns += 1
-
-    waiting = asyncio.ensure_future(others())
-    assert len(await bench.resolver.check_volume_access(large, ROOT)) == 5000
-    waiting.cancel()
-    assert turns >= 2 * 5000 // 200 - 2
+    async with Turns() as turns:
+        assert len(await bench.resolver.check_volume_access(large, ROOT)) == 5000
+    assert turns.count >= 2 * 5000 // 200 - 2
 
 
 @in_loop

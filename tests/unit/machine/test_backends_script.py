@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.process import ROOT, Result, run
+from tests.support.fake_go import GoMachine
+from tests.support.process import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.support.process import Result
 
 SCRIPT = os.path.join(ROOT, "build", "machine", "backends.sh")
 GO = """#!/bin/sh
@@ -23,30 +26,12 @@ chmod +x "$2"
 """
 
 
-class Machine:
-    """One with a Go of its own that writes down what it is asked to do."""
-
-    def __init__(self, directory: Path) -> None:
-        self.cache = directory / "cache"
-        self._record = directory / "record"
-        self._path = directory / "bin"
-        self._path.mkdir()
-        (self._path / "go").write_text(GO)
-        (self._path / "go").chmod(0o755)
-
+class Machine(GoMachine):
     def run(self, *, failure: str = "", ci: str = "") -> Result:
-        env = {
-            "PATH": f"{self._path}:/usr/bin:/bin",
-            "HOME": "/nonexistent",
-            "XDG_CACHE_HOME": str(self.cache),
-            "RECORD": str(self._record),
-            "FAKE_FAILURE": failure,
-            "CI": ci,
-        }
-        return run([SCRIPT], env=env, check=False)
+        return self.script(SCRIPT, failure=failure, CI=ci)
 
     def builds(self) -> int:
-        return self._record.read_text().count("build ") if self._record.exists() else 0
+        return self.calls("build")
 
     def left(self) -> list[str]:
         """What is in the cache besides servers."""
@@ -55,7 +40,7 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    return Machine(tmp_path)
+    return Machine(tmp_path, GO)
 
 
 def test_builds_once_and_prints_where_it_is(machine: Machine):

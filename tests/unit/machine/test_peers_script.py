@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.process import ROOT, Result, run
+from tests.support.fake_go import GoMachine
+from tests.support.process import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.support.process import Result
 
 SCRIPT = os.path.join(ROOT, "build", "machine", "peers.sh")
 GO = """#!/bin/sh
@@ -28,29 +31,12 @@ esac
 """
 
 
-class Machine:
-    """One with a Go of its own that writes down what it is asked to do."""
-
-    def __init__(self, directory: Path) -> None:
-        self.cache = directory / "cache"
-        self._record = directory / "record"
-        self._path = directory / "bin"
-        self._path.mkdir()
-        (self._path / "go").write_text(GO)
-        (self._path / "go").chmod(0o755)
-
+class Machine(GoMachine):
     def get(self, name: str, failure: str = "") -> Result:
-        env = {
-            "PATH": f"{self._path}:/usr/bin:/bin",
-            "HOME": "/nonexistent",
-            "XDG_CACHE_HOME": str(self.cache),
-            "RECORD": str(self._record),
-            "FAKE_FAILURE": failure,
-        }
-        return run([SCRIPT, name], env=env, check=False)
+        return self.script(SCRIPT, name, failure=failure)
 
     def builds(self) -> int:
-        return self._record.read_text().count("install ")
+        return self.calls("install")
 
     def kept(self) -> list[str]:
         return sorted(os.listdir(self.cache / "dso-bench"))
@@ -58,7 +44,7 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    return Machine(tmp_path)
+    return Machine(tmp_path, GO)
 
 
 def test_installs_once_and_prints_path_and_version(machine: Machine):
