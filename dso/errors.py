@@ -147,6 +147,12 @@ class EditorError(DsoError):
     code = 28
 
 
+class NotGrantedError(DsoError):
+    """A project asks for secrets, or for settings of its dso.yaml, that its directory was not granted."""
+
+    code = 29
+
+
 class DockerNotFoundError(DsoError):
     """There is no `docker` command on this machine."""
 

@@ -8,6 +8,7 @@ FORCE_MODE_VARIABLE = "DSO_FORCE_MODE"
 MASTER_KEY_VARIABLE = "DSO_MASTER_KEY"
 PASSPHRASE_FILE_VARIABLE = "DSO_PASSPHRASE_FILE"  # noqa: S105  # a variable's name
 SOCKET_VARIABLE = "DSO_SOCKET_PATH"  # where the agent listens, and where the command line looks for it
+ALLOW_VARIABLE = "DSO_ALLOW"  # what any project may have, for CI; never read from a `.env` file
 PLUGIN_DIR_VARIABLE = "DSO_PLUGIN_DIR"  # where the agent finds providers' plugins
 PRIVATE_VARIABLES = (MASTER_KEY_VARIABLE, PASSPHRASE_FILE_VARIABLE)  # never handed to a child process
 
@@ -54,6 +55,11 @@ def vault_file() -> str:
 def master_key_file() -> str:
     """`~/.dso/master.key`; 0600, 64 hexadecimal digits and a newline."""
     return dso_dir() + "/master.key"
+
+
+def grants_file() -> str:
+    """`~/.dso/grants.json`; 0600. Which directory may have which secrets."""
+    return dso_dir() + "/grants.json"
 
 
 def agent_socket(uid: int) -> str:

@@ -67,8 +67,7 @@ def _say_whose_home() -> None:
 
 def _make_directory(directory: str) -> None:
     from dso.errors import FileAccessError
-    from dso.system.files import reason
-    from dso.vault.unlock import check_directory
+    from dso.system.files import check_directory, reason
 
     try:
         os.mkdir(directory, 0o700)

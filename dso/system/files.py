@@ -6,7 +6,7 @@ import errno
 import fcntl
 import os
 
-from dso.errors import FileAccessError
+from dso.errors import FileAccessError, InsecurePermissionsError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 _TEMPORARY_SUFFIX = ".tmp"
+_OTHERS_WRITE = 0o022
 
 
 def write_atomic(
@@ -269,3 +270,38 @@ def leave_to_owner(path: str) -> None:
         directory = os.stat(os.path.dirname(path))
         if directory.st_uid != 0:
             os.chown(path, directory.st_uid, directory.st_gid, follow_symlinks=False)
+
+
+def check_directory(path: str) -> None:
+    """Refuse a directory in which others could replace files: they may write to it, or one of them owns it.
+
+    Raises:
+        InsecurePermissionsError: it is such a directory. A missing one is no reason.
+    """
+    check_owner(path)
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return
+    if mode & _OTHERS_WRITE:
+        raise InsecurePermissionsError(
+            f"other users may replace files in {path} (mode {mode & 0o7777:04o})", hint=f"chmod 700 {path}"
+        )
+
+
+def check_owner(path: str) -> None:
+    """Refuse a file or directory of another user than root and the one who asks (under sudo that is root).
+
+    Raises:
+        InsecurePermissionsError: it is theirs. A missing one is no reason.
+    """
+    try:
+        owner = os.stat(path).st_uid
+    except OSError:
+        return
+    user = os.geteuid()
+    if owner not in (user, 0):
+        raise InsecurePermissionsError(
+            f"{path} belongs to user {owner}, and you are user {user}",
+            hint="run this as that user; under sudo, `sudo -H` has root's own home directory looked at",
+        )

@@ -7,10 +7,10 @@ import os
 from dso import paths
 from dso.errors import FileAccessError, InvalidSecretError, SecretNotFoundError, VaultNotFoundError
 from dso.secret import SecretValue
-from dso.system.files import read_file
+from dso.system.files import check_directory, check_owner, read_file
 from dso.vault.format import MAX_HEADER_BYTES, MAX_PLAINTEXT_BYTES, decrypt, parse_header
 from dso.vault.payload import Payload, Version
-from dso.vault.unlock import Unlock, check_directory
+from dso.vault.unlock import Unlock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,7 +64,8 @@ class Vault:
         Raises:
             VaultNotFoundError: there is none.
             VaultDamagedError, VaultVersionError: it cannot be read.
-            WrongKeyError, InsecurePermissionsError: it cannot be unlocked.
+            WrongKeyError: it cannot be unlocked.
+        InsecurePermissionsError: another user owns the vault, its directory or the key file, or may change them.
             FileAccessError: the file cannot be read.
         """
         path = vault_path(path)
@@ -157,6 +158,7 @@ def vault_path(path: str | None = None) -> str:
 def read_vault_file(path: str) -> tuple[bytes, Header]:
     """The bytes of a vault file and its header, which is checked; see `Vault.open` for what it raises."""
     check_directory(os.path.dirname(path))
+    check_owner(path)
     try:
         data = read_file(path, "the vault", MAX_FILE_BYTES)
     except FileAccessError as error:

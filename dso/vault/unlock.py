@@ -6,7 +6,7 @@ import os
 
 from dso import paths
 from dso.errors import InsecurePermissionsError, WrongKeyError
-from dso.system.files import read_file
+from dso.system.files import check_directory, read_file
 from dso.vault.slots import KEY_BYTES, KEYFILE, PASSPHRASE, open_data_key, parse_argon2id, passphrase_key, private_key
 
 TYPE_CHECKING = False
@@ -21,7 +21,6 @@ NEW_KEY_SUFFIX = ".new"  # of a key file that is just being replaced (dso.vault.
 _MAX_SECRET_BYTES = 4096
 _ATTEMPTS = 3
 _OTHERS = 0o077
-_OTHERS_WRITE = 0o022
 
 
 class Unlock:
@@ -206,21 +205,6 @@ def check_private(path: str, what: str) -> None:
         raise InsecurePermissionsError(
             f"{what} {path} can be read or changed by other users (mode {stat.S_IMODE(status.st_mode):04o})",
             hint=f"chmod 600 {path}",
-        )
-
-
-def check_directory(path: str) -> None:
-    """Refuse a directory in which others could replace files."""
-    import stat
-
-    try:
-        status = os.stat(path)
-    except OSError:
-        return
-    if status.st_mode & _OTHERS_WRITE:
-        raise InsecurePermissionsError(
-            f"other users may replace files in {path} (mode {stat.S_IMODE(status.st_mode):04o})",
-            hint=f"chmod 700 {path}",
         )
 
 

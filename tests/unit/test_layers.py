@@ -13,7 +13,7 @@ LEVELS = {
     **dict.fromkeys(["dso.errors", "dso.secret", "dso.paths", "dso.version"], 0),
     "dso.system": 1,
     "dso.protocol": 2,
-    **dict.fromkeys(["dso.config", "dso.compose", "dso.vault", "dso.delivery"], 3),
+    **dict.fromkeys(["dso.config", "dso.compose", "dso.grants", "dso.vault", "dso.delivery"], 3),
     "dso.host": 4,  # setting up and examining this machine, by means of all of those
     **dict.fromkeys(["dso.cli", "dso.agent", "dso.providers"], 5),
     "dso.entry": 6,
