@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from dso.errors import FileAccessError, FileExistsRefusedError, VaultWriteError
-from dso.system.files import read_file, reason, write_atomic, write_new
+from dso.system.files import check_directory, check_owner, read_file, reason, write_atomic, write_new
 from dso.vault.edit import VaultLock, write_vault_bytes
 from dso.vault.format import parse_header
 from dso.vault.store import MAX_FILE_BYTES, Vault, read_vault_file, vault_path
@@ -47,8 +47,11 @@ def restore(source: str, path: str | None = None, unlock: Unlock | None = None) 
     Raises:
         VaultDamagedError, VaultVersionError, WrongKeyError: about `source`; the vault is untouched.
         VaultWriteError: the vault cannot be written; it is untouched.
+        InsecurePermissionsError: the directory belongs to another user, or others may write to it.
     """
     path = vault_path(path)
+    check_directory(os.path.dirname(path))
+    check_owner(path)
     data = read_file(source, "the backup", MAX_FILE_BYTES)
     vault = Vault.from_bytes(data, parse_header(data, source), source, unlock or Unlock())
     vault.verify()

@@ -6,7 +6,7 @@ import os
 import time
 
 from dso.errors import SecretNotFoundError, VaultBusyError, VaultWriteError
-from dso.system.files import leave_to_owner, locked, reason, remove_stale_temporaries, write_atomic
+from dso.system.files import locked, reason, remove_stale_temporaries, write_atomic
 from dso.vault.format import MAX_PLAINTEXT_BYTES, decrypt, encrypt
 from dso.vault.names import check_name, missing_error
 from dso.vault.payload import Payload, Version, build_payload
@@ -167,7 +167,6 @@ class VaultLock:
             ) from error
         except OSError as error:
             raise VaultWriteError(f"cannot lock the vault with {self._path}: {reason(error)}") from error
-        leave_to_owner(self._path)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -190,19 +189,8 @@ def write_vault_bytes(path: str, data: bytes) -> None:
     """Put encrypted bytes in a vault's place; the caller holds the lock. Raises VaultWriteError."""
     remove_stale_temporaries(path)
     try:
-        write_atomic(path, data, 0o600, owner=_owner_to_keep(path))
+        write_atomic(path, data, 0o600)
     except OSError as error:
         raise VaultWriteError(
             f"cannot write the vault {path}: {reason(error)}", hint="nothing was changed: the former vault is in place"
         ) from error
-
-
-def _owner_to_keep(path: str) -> tuple[int, int] | None:
-    """For root, who may write another user's vault (sudo that keeps HOME): whose file it has to stay."""
-    if os.geteuid() != 0:
-        return None
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_uid, status.st_gid

@@ -18,6 +18,7 @@ from dso.errors import (
 from dso.secret import SecretValue
 from dso.system.files import locked
 from dso.vault import edit
+from dso.vault.backup import restore
 from dso.vault.store import KEPT_VERSIONS, MAX_SECRET_BYTES, Vault
 
 
@@ -198,13 +199,13 @@ def test_file_is_ours_alone_whatever_the_umask(vault_file):
     assert modes == {"master.key": 0o600, "vault.enc": 0o600, "vault.lock": 0o600}
 
 
-def test_root_leaves_another_users_vault_to_its_owner(vault_file):
-    directory = os.path.dirname(vault_file)
-    os.chown(directory, 2001, 2001)
-    os.chown(vault_file, 2001, 2001)
-    _set("shop/x", b"1")
-    assert os.stat(vault_file).st_uid == 2001
-    assert os.stat(directory + "/vault.lock").st_uid == 2001
+@pytest.mark.parametrize("which", ["directory", "file"])
+def test_a_vault_of_another_user_is_refused(vault_file, which):
+    os.chown(os.path.dirname(vault_file) if which == "directory" else vault_file, 2001, 2001)
+    for attempt in (Vault.open, lambda: Vault.edit().__enter__(), lambda: restore(__file__)):
+        with pytest.raises(InsecurePermissionsError, match="belongs to user 2001, and you are user 0"):
+            attempt()
+    assert "vault.lock" not in _files(vault_file)
 
 
 def test_symbolic_link_to_a_vault_stays_one(vault_file, tmp_path):
