@@ -14,13 +14,13 @@ from dso import paths
 from dso.agent.access import Access, Accounts, agent_group
 from dso.agent.cache import Cache
 from dso.agent.endpoints import Endpoints
+from dso.agent.environment import redactor_of
 from dso.agent.events import Events
 from dso.agent.fingerprints import fingerprint_key
 from dso.agent.logbook import take_over_logging, where
 from dso.agent.metrics import Metrics, resident_memory
 from dso.agent.plugin import RUNNING
 from dso.agent.providers import Providers
-from dso.agent.redaction import Redactor
 from dso.agent.reload import Reloader
 from dso.agent.resolver import Resolver
 from dso.agent.server import Server
@@ -252,7 +252,7 @@ class Agent:
         """Keep credentials out of the log; those of a former configuration are no less secret."""
         for name, provider in config.providers.items():
             if provider != known.get(name):
-                self.book.redact(Redactor.of(provider))
+                self.book.redact(redactor_of(provider))
 
     def _ttl(self, provider: str) -> float:
         found = self.config.providers.get(provider)

@@ -6,9 +6,12 @@ import os
 from typing import TYPE_CHECKING
 
 from dso.paths import PRIVATE_VARIABLES
+from dso.protocol.redaction import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from dso.config.model import ProviderConfig
 
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -55,3 +58,8 @@ def plugin_environment(
     }
     environment.setdefault("PATH", _DEFAULT_PATH)
     return environment
+
+
+def redactor_of(provider: ProviderConfig) -> Redactor:
+    """What masks all credentials that a provider has: in its settings, and in the environment of its plugin."""
+    return Redactor(provider.settings.reveal(), plugin_environment(provider.type, provider.env))

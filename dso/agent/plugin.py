@@ -16,7 +16,6 @@ from dso.agent.backoff import Backoff
 from dso.agent.environment import plugin_environment
 from dso.agent.logbook import where
 from dso.agent.process import PluginProcess
-from dso.agent.redaction import Redactor
 from dso.agent.trust import plugin_file, trusted_plugin
 from dso.protocol.codes import (
     PLUGIN_GARBAGE,
@@ -31,6 +30,7 @@ from dso.protocol.codes import (
 )
 from dso.protocol.provider import PROTOCOL_VERSION, Initialized, ProviderError
 from dso.protocol.reading import MessageError
+from dso.protocol.redaction import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, NoReturn
 
 from dso.errors import DsoError
 from dso.protocol.provider import PLUGIN_PREFIX
-from dso.providers.log import credentials_in, start_log
+from dso.protocol.redaction import Redactor
+from dso.providers.log import start_log
 from dso.providers.serve import serve
 from dso.system.hardening import forbid_dumping, lock_memory
 from dso.system.memory import forbid_core_files
+from dso.system.visible import visible
 from dso.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from types import FrameType
     from typing import Any, BinaryIO
 
@@ -58,7 +60,11 @@ def _run(provider_class: type[Provider], argv: Sequence[str]) -> int:
     _protect_memory()
     stdin, stdout = _take_streams()
     log = start_log(sys.stderr)
-    return serve(provider_class, stdin, stdout, configured=lambda config: log.hide(credentials_in(config)))
+
+    def configured(config: Mapping[str, Any]) -> None:
+        log.redact = Redactor(config, os.environ)
+
+    return serve(provider_class, stdin, stdout, configured=configured)
 
 
 def _take_signals() -> None:
@@ -103,6 +109,6 @@ def _say_nothing_of_values(*details: Any) -> None:
 
 def _report(message: str) -> None:
     try:
-        os.write(2, f"{message}\n".encode())
+        os.write(2, f"{visible(message)}\n".encode())
     except OSError:
         return  # there is nobody to tell

@@ -9,22 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dso.providers.log import credentials_in, start_log
+from dso.protocol.redaction import Redactor
+from dso.providers.log import start_log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dso.providers.log import Redacting
-
-CONFIG = {
-    "address": "https://vault.example.com",
-    "region": "eu-central-1",
-    "auth": {"method": "approle", "role_id": "visible", "secret_id": "s3cr3t-id", "token_file": "/run/token"},
-    "access_key_id": "AKIAEXAMPLE",
-    "secret_access_key": "wJalrXUtnFEMI",
-    "password": "pw",
-    "tls": {"client_key": "/etc/key.pem"},
-}
 
 
 @pytest.fixture
@@ -40,17 +31,30 @@ def log() -> Iterator[tuple[Redacting, io.StringIO]]:
     logging.getLogger("dso").setLevel(logging.NOTSET)
 
 
-def test_credentials_are_told_by_their_keys() -> None:
-    found = set(credentials_in(CONFIG))
-    assert {"s3cr3t-id", "AKIAEXAMPLE", "wJalrXUtnFEMI", "pw"} <= found
-    assert not found & {"https://vault.example.com", "eu-central-1", "visible", "/run/token"}
-
-
 def test_credentials_are_masked_wherever_they_stand(log: tuple[Redacting, io.StringIO]) -> None:
     formatter, stream = log
-    formatter.hide(credentials_in({"token": "abcd", "password": "abcdefgh"}))
+    formatter.redact = Redactor({"token": "abcd", "password": "abcdefgh"})
     logging.getLogger("dso.x").info("sent %s and %r, not %s", "abcdefgh", {"t": "abcd"}, "abc")
     assert stream.getvalue() == "INFO dso.x: sent ******** and {'t': '********'}, not abc\n"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"auth": {"method": "approle", "role_id": "canary-1"}},
+        {"passphrase": "canary-1"},
+        {"endpoint_url": "https://user:canary-1@host"},
+        {"auth": {"private_key": "-----BEGIN KEY-----\ncanary-1-of-a-line\n-----END KEY-----"}},
+    ],
+)
+def test_a_plugin_masks_in_its_own_log_what_the_agent_would(
+    log: tuple[Redacting, io.StringIO], settings: dict[str, object]
+) -> None:
+    formatter, stream = log
+    formatter.redact = Redactor(settings)
+    logging.getLogger("dso.x").info("failed with %r", settings)
+    assert "failed with" in stream.getvalue()
+    assert "canary" not in stream.getvalue()
 
 
 def test_of_exceptions_the_class_is_shown_and_nothing_else(log: tuple[Redacting, io.StringIO]) -> None:
@@ -60,6 +64,12 @@ def test_of_exceptions_the_class_is_shown_and_nothing_else(log: tuple[Redacting,
     except ValueError:
         logging.getLogger("dso.x").exception("failed")
     assert stream.getvalue() == "ERROR dso.x: failed (ValueError)\n"
+
+
+def test_nothing_in_a_message_steers_a_terminal(log: tuple[Redacting, io.StringIO]) -> None:
+    _, stream = log
+    logging.getLogger("dso.x").warning("red \x1b[31m and \u202e turned")
+    assert stream.getvalue() == "WARNING dso.x: red \\x1b[31m and \\u202e turned\n"
 
 
 def test_a_message_is_one_line(log: tuple[Redacting, io.StringIO]) -> None:

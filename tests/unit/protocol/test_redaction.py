@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from dso.agent.redaction import Redactor
+from dso.agent.environment import redactor_of
 from dso.config.model import ProviderConfig, Settings
+from dso.protocol.redaction import Redactor
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def test_a_provider_s_credentials_are_also_those_its_plugin_gets(monkeypatch: py
     monkeypatch.setenv("OTHER_TOKEN", "canary-2")
     monkeypatch.setenv("NAMED_TOKEN", "canary-3")
     provider = ProviderConfig("p", "aws", Settings({"auth": {"x": "canary-4"}}), env=("NAMED_TOKEN",))
-    said = Redactor.of(provider)("canary-1 canary-2 canary-3 canary-4")
+    said = redactor_of(provider)("canary-1 canary-2 canary-3 canary-4")
     assert said == "******** canary-2 ******** ********"  # the second is no business of the plugin's
 
 

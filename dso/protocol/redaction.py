@@ -1,25 +1,23 @@
-"""Keeping a provider's credentials out of what its plugin writes."""
+"""What of a provider's settings and variables is a credential, and keeping it out of what is logged or reported.
+
+Both sides use this module: the agent for what a plugin writes and for its own log, DSO's own plugins for theirs.
+"""
 
 from __future__ import annotations
 
-import json
-import re
-from typing import TYPE_CHECKING, Any
-
-from dso.agent.environment import plugin_environment
 from dso.secret import MASK
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    from dso.config.model import ProviderConfig
+    from typing import Any
 
 _SHORTEST = 4  # a shorter credential would mask parts of ordinary words
 _SHORTEST_LINE = 8  # of a credential of several lines, which may be told line by line
-_TELLING = re.compile(r"token|secret|pass|key|credential|jwt|pin\b|signature", re.IGNORECASE)
+_TELLING = r"token|secret|pass|key|credential|jwt|pin\b|signature"  # in the names of credentials
 # What stands beside credentials under `auth:` and is none itself: names, and paths of files that hold them.
-_HARMLESS = re.compile(r"^(method|username|user|role|role_name|mount|mount_point|path)$|_(file|path|dir|url)$")
-_USERINFO = re.compile(r"^[a-z][a-z0-9+.-]*://([^/@\s]+)@", re.IGNORECASE)
+_HARMLESS = r"^(method|username|user|role|role_name|mount|mount_point|path)$|_(file|path|dir|url)$"
+_USERINFO = r"^[a-z][a-z0-9+.-]*://([^/@\s]+)@"
 
 
 class Redactor:
@@ -29,16 +27,13 @@ class Redactor:
 
     def __init__(self, settings: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> None:
         """Credentials are what `auth:` holds, and settings and variables whose names tell that they are."""
+        import re
+
         variables = {name.lower(): value for name, value in (environment or {}).items()}
         found = {*_credentials(settings, inside=False), *_credentials(variables, inside=False)}
         forms = {form for text in found if len(text) >= _SHORTEST for form in _forms(text)}
         self._forms = sorted(forms, key=lambda text: (-len(text), text))
         self._pattern = re.compile("|".join(map(re.escape, self._forms)))  # the longest first
-
-    @classmethod
-    def of(cls, provider: ProviderConfig) -> Redactor:
-        """For all credentials that a provider has: of its settings, and of the environment of its plugin."""
-        return cls(provider.settings.reveal(), plugin_environment(provider.type, provider.env))
 
     def __call__(self, text: str) -> str:
         """The text without credentials."""
@@ -50,6 +45,8 @@ class Redactor:
 
 def _forms(text: str) -> Iterator[str]:
     """A credential as it may be told: as it is, without the blanks around it, line by line, and quoted as in JSON."""
+    import json
+
     lines = [line.strip() for line in text.splitlines()]
     plain = {text, *(line for line in lines if len(line) >= _SHORTEST_LINE)}
     if len(text.strip()) >= _SHORTEST:
@@ -62,15 +59,17 @@ def _forms(text: str) -> Iterator[str]:
 
 def _credentials(settings: object, *, inside: bool) -> Iterator[str]:
     """Every string that is a credential; `inside`: everything is that is not known to be harmless."""
+    import re
+
     if isinstance(settings, dict):
         for name, value in settings.items():
-            secret = inside or name == "auth" or bool(_TELLING.search(str(name)))
-            yield from _credentials(value, inside=secret and not _HARMLESS.search(str(name)))
+            secret = inside or name == "auth" or bool(re.search(_TELLING, str(name), re.IGNORECASE))
+            yield from _credentials(value, inside=secret and not re.search(_HARMLESS, str(name)))
     elif isinstance(settings, list | tuple):
         for value in settings:
             yield from _credentials(value, inside=inside)
     elif isinstance(settings, str):
-        userinfo = _USERINFO.match(settings)
+        userinfo = re.match(_USERINFO, settings, re.IGNORECASE)
         if inside:
             yield settings
         elif userinfo:
