@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dso.system.visible import visible
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -74,10 +76,7 @@ class LogLines:
         self._allowed -= 1
         if self._left_out:
             self._tell_left_out()
-        self._log(
-            "".join(one if one.isprintable() else " " if one == "\t" else "\N{REPLACEMENT CHARACTER}" for one in text)
-            + end
-        )
+        self._log(visible(text.replace("\t", " ")) + end)
 
     def _tell_left_out(self) -> None:
         self._log(f"[{self._left_out} lines left out: more than {_PER_SECOND} a second]")

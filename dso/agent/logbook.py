@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from dso.protocol.stream import LEVELS, LogLine
 from dso.system.systemd import logs_to_journal
+from dso.system.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -119,7 +120,7 @@ class Logbook:
         text = self._redacted(text)
         if len(text) > MAX_LINE:
             text = text[:MAX_LINE] + "..."
-        return text if _is_printable(text) else "".join(map(_printable, text))
+        return text if _is_printable(text) else visible(text)
 
     def _redacted(self, text: str) -> str:
         for redact in self._redactors:
@@ -251,8 +252,3 @@ def _text(value: object) -> str:
 def _is_printable(text: str) -> bool:
     """What `text.isprintable()` says, sooner for a long line of ASCII."""
     return not text.encode().translate(None, _PRINTABLE) if text.isascii() else text.isprintable()
-
-
-def _printable(character: str) -> str:
-    """A character that could mislead a terminal, or break a line, as an escape."""
-    return character if character.isprintable() else character.encode("unicode_escape").decode()

@@ -16,6 +16,7 @@ from dso.config.load import load_config
 from dso.errors import DsoError, NotConfiguredError
 from dso.protocol.stream import LEVELS
 from dso.system import systemd
+from dso.system.visible import error_text
 from dso.version import VERSION
 
 if TYPE_CHECKING:
@@ -133,6 +134,4 @@ def _default_config() -> str:
 
 
 def _print_error(message: str, hint: str) -> None:
-    print(f"Error: {message}", file=sys.stderr)
-    for line in hint.splitlines():
-        print(f"  hint: {line}", file=sys.stderr)
+    print(error_text(message, hint), file=sys.stderr)

@@ -53,35 +53,32 @@ def _secret(cached: CachedSecret, entry: SecretInfo | None) -> dict[str, Any]:
     return {"name": entry.name if entry else None, **cached._asdict()}
 
 
-def _config(report: dict[str, Any]) -> str:
-    if not report["config_error"]:
-        return report["config"] or "-"
-    error = report["config_error"].replace("\n", "\n         ")
-    return f"{report['config']} (FAULTY, a former one is in force: {error})"
-
-
 def print_agent(report: dict[str, Any]) -> None:
     """Show the report under the other lines of `status`."""
-    from dso.cli.output import duration, print_table
+    from dso.cli.output import duration, print_table, say
 
     if "error" in report:
-        print(f"Agent:   {report.get('socket', '')} (does not answer)")
+        say(f"Agent:   {report.get('socket', '')} (does not answer)")
         return
-    print(f"Agent:   {report['socket']} (dso-agent {report['version']}, up {duration(report['uptime'])})")
-    print(f"Config:  {_config(report)}")
+    say(f"Agent:   {report['socket']} (dso-agent {report['version']}, up {duration(report['uptime'])})")
+    fault = f" (FAULTY, a former one is in force: {report['config_error']})" if report["config_error"] else ""
+    first, *others = fault.split("\n")
+    say(f"Config:  {report['config'] or '-'}{first}")
+    for line in others:
+        say(f"         {line}")
     if report["restart_needed"]:
-        print(f"         {', '.join(report['restart_needed'])}: changed, and read at the next start of the agent only")
+        say(f"         {', '.join(report['restart_needed'])}: changed, and read at the next start of the agent only")
     driver = report["volume_driver"]
     if driver["available"]:
-        print(f"Files:   volume driver {driver['name']}, {driver['volumes']} volumes, {driver['mounted']} mounted")
+        say(f"Files:   volume driver {driver['name']}, {driver['volumes']} volumes, {driver['mounted']} mounted")
     else:
-        print(f"Files:   unavailable ({driver['reason'] or 'this agent has no volume driver'})")
+        say(f"Files:   unavailable ({driver['reason'] or 'this agent has no volume driver'})")
     if report["providers"]:
-        print()
+        say()
         rows = [(one["name"], one["type"], one["state"], one["error"] or "-") for one in report["providers"]]
         print_table(("provider", "type", "state", "error"), rows)
     if report["secrets"]:
-        print()
+        say()
         shown = [
             (
                 f"{one['provider']}/{one['path']}" + (f"?version={one['pin']}" if one["pin"] else ""),

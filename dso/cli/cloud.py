@@ -105,10 +105,3 @@ def warn_if_stale(name: str, one: Resolved) -> None:
 
     if one.stale:
         warn(f"{name}: its provider cannot be reached; this is {duration(one.age)} old and may have changed since")
-
-
-def printable(text: str) -> str:
-    """A text that others wrote, on one line and without what could mislead a terminal."""
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

@@ -11,6 +11,7 @@ Nothing but that answer is printed, whatever goes wrong: the user is in the midd
 from __future__ import annotations
 
 from dso.cli.invocation import PLUGIN_NAME
+from dso.cli.output import say_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,8 +31,7 @@ class _TooLongError(Exception):
 def run(invocation: Invocation) -> int:
     """Print the answer; the exit code is always 0, or Docker would print something."""
     with_descriptions = invocation.command == _WITH_DESCRIPTIONS
-    for line in _answer(invocation.words).lines(with_descriptions=with_descriptions):
-        print(line)
+    say_lines("\n".join(_answer(invocation.words).lines(with_descriptions=with_descriptions)))
     return 0
 
 

@@ -192,9 +192,9 @@ def _as_env(texts: Mapping[str, str]) -> str:
 
 
 def _as_json(texts: Mapping[str, str]) -> str:
-    from json import dumps
+    from dso.cli.output import json_text
 
-    return dumps(texts, indent=2, ensure_ascii=False) + "\n"
+    return json_text(texts) + "\n"
 
 
 def _as_yaml(texts: Mapping[str, str]) -> str:

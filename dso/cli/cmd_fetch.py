@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from dso.cli.plaintext import is_text
 from dso.secret import ENV_SCHEME, MASK
 
@@ -117,13 +115,13 @@ def _reference(name: str) -> SecretRef:
 
 
 def _list(cloud: Cloud, args: argparse.Namespace) -> int:
-    from dso.cli.output import note, print_json, print_table
+    from dso.cli.output import note, print_json, print_table, say_names
 
     rows = _rows(cloud)
     if args.format == "json":
         print_json(rows)
     elif args.quiet:
-        print("".join(f"{row['name']}\n" for row in rows), end="")
+        say_names(row["name"] for row in rows)
     else:
         print_table(("name", "provider", "path", "version", "age", ""), [_cells(row) for row in rows])
     if not rows:
@@ -149,13 +147,12 @@ def _rows(cloud: Cloud) -> list[dict[str, Any]]:
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    from dso.cli.cloud import printable
     from dso.cli.output import duration
 
     path = row["path"] + (f"?version={row['pin']}" if row["pin"] else "")
     age = "-" if row["age"] is None else duration(row["age"])
     stale = "STALE: the provider does not answer" if row["stale"] else ""
-    return (*map(printable, (row["name"], row["provider"], path, row["version"] or "-")), age, stale)
+    return (row["name"], row["provider"], path, row["version"] or "-", age, stale)
 
 
 # One secret
@@ -221,14 +218,14 @@ def _values(
 
 def _show(cloud: Cloud, shown: _Shown, args: argparse.Namespace) -> int:
     from dso.cli.cloud import warn_if_stale
-    from dso.cli.output import print_json
+    from dso.cli.output import print_json, say_names
 
     warn_if_stale(args.name, shown.seen)
     entry = cloud.entries.get(shown.reference.path)
     if args.format == "json":
         print_json(_document(shown, entry))
     elif args.quiet:
-        print("".join(f"{field}\n" for field in shown.fields), end="")
+        say_names(shown.fields)
     elif args.reveal and shown.of_one:
         _write(args.name, next(iter(shown.fields.values())))
     else:
@@ -262,22 +259,21 @@ def _encoded(value: bytes, is_binary: bool) -> str:  # noqa: FBT001
 
 
 def _print(shown: _Shown, entry: SecretInfo | None, *, reveal: bool) -> None:
-    from dso.cli.cloud import printable
-    from dso.cli.output import duration, print_table
+    from dso.cli.output import duration, print_table, say
 
     seen = shown.seen
-    print(f"Name:     {shown.reference.path}")
+    say(f"Name:     {shown.reference.path}")
     if entry is not None:
-        print(printable(f"Source:   {entry.provider}, {entry.path}"))
-    print(printable(f"Version:  {seen.version or '-'}"))
+        say(f"Source:   {entry.provider}, {entry.path}")
+    say(f"Version:  {seen.version or '-'}")
     if shown.size is not None:
-        print(f"Size:     {shown.size} B")
-    print(f"Age:      {duration(seen.age)}" + (", STALE: the provider does not answer" if seen.stale else ""))
+        say(f"Size:     {shown.size} B")
+    say(f"Age:      {duration(seen.age)}" + (", STALE: the provider does not answer" if seen.stale else ""))
     if not shown.fields:
-        print("Fields:   none")
+        say("Fields:   none")
         return
-    print()
-    print_table(("field", "value"), [(printable(name), _cell(value, reveal)) for name, value in shown.fields.items()])
+    say()
+    print_table(("field", "value"), [(name, _cell(value, reveal)) for name, value in shown.fields.items()])
 
 
 def _cell(value: SecretValue | None, reveal: bool) -> str:  # noqa: FBT001
@@ -292,29 +288,9 @@ def _cell(value: SecretValue | None, reveal: bool) -> str:  # noqa: FBT001
 
 def _write(name: str, value: SecretValue | None) -> None:
     """Write one value to standard output, byte for byte."""
-    import sys
-
-    from dso.errors import FileAccessError, SecretFieldError, UnsuitableValueError
-    from dso.system.files import reason, write_all
+    from dso.cli.plaintext import write_value
+    from dso.errors import SecretFieldError
 
     if value is None:
         raise SecretFieldError(f"the one field of {name} is null", hint="give it a value at its provider")
-    raw = value.reveal()
-    on_terminal = os.isatty(1)
-    if on_terminal and not _is_showable(raw):
-        raise UnsuitableValueError(
-            f"{name} has bytes that a terminal cannot show", hint=f"docker dso fetch {name} --reveal > FILE"
-        )
-    if sys.stdout is not None:
-        sys.stdout.flush()
-    try:
-        write_all(1, raw + b"\n" if on_terminal else raw)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise FileAccessError(f"cannot write to standard output: {reason(error)}") from error
-
-
-def _is_showable(value: bytes) -> bool:
-    """Whether a terminal shows it as it is: text, without what would steer the terminal."""
-    return is_text(value) and not any(not each.isprintable() and each not in "\t\n\r" for each in value.decode())
+    write_value(value.reveal(), name, f"docker dso fetch {name} --reveal > FILE")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from dso import paths
-from dso.cli.output import note
+from dso.cli.output import note, say, say_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _report_existing(path: str, *, wants_passphrase: bool) -> None:
     types = {slot.type for slot in header.slots}
     if KEYFILE in types and PASSPHRASE not in types:
         Unlock(ask=lambda _prompt: None).data_key(header, path)
-    print(f"There is a vault already: {path} (id {header.vault_id}). Nothing was changed.")
+    say(f"There is a vault already: {path} (id {header.vault_id}). Nothing was changed.")
     if wants_passphrase and PASSPHRASE not in types:
         note("it has no passphrase yet: add one with `docker dso vault add-key --passphrase`")
 
@@ -134,8 +134,8 @@ def _create_with_passphrase(path: str) -> None:
 
 
 def _report_created(path: str, vault_id: str, opened_by: str) -> None:
-    print(f"Created the vault {path} (id {vault_id}), opened by {opened_by}.")
-    print(
+    say(f"Created the vault {path} (id {vault_id}), opened by {opened_by}.")
+    say_lines(
         "\nNext:\n"
         "  docker dso secret set shop/db_password      store a secret (asks for it)\n"
         "  docker dso env import .env shop             or take over a .env file\n"

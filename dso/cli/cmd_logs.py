@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     from dso import paths
     from dso.cli import journal
     from dso.cli.cloud import cloud_mode
-    from dso.cli.output import note
+    from dso.cli.output import note, say
     from dso.cli.project_config import agent_socket
     from dso.cli.since import parse_since
 
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
             "agent remembers since it started"
         )
     for line in _agents_lines(mode, args, lines, since):
-        print(shown(line), flush=args.follow)
+        say(shown(line), flush=args.follow)
     return 0
 
 
@@ -161,7 +161,5 @@ def shown(line: LogLine) -> str:
     """A line as it is printed: local time as the journal's `short-iso` has it, level, message."""
     import time
 
-    from dso.cli.cloud import printable
-
     when = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(line.time))
-    return f"{when} {printable(line.level).upper():7} {printable(line.message)}"
+    return f"{when} {line.level.upper():7} {line.message}"

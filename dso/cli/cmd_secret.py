@@ -89,7 +89,11 @@ def run_get(args: argparse.Namespace) -> int:
 
 
 def write_value(ref: str, *, newline_on_terminal: bool = True) -> None:
-    """Write a secret's value to standard output; piped, it is the exact bytes."""
+    """Write a secret's value to standard output, byte for byte.
+
+    Raises:
+        UnsuitableValueError: standard output is a terminal, and would do something else than show the value.
+    """
     from dso.system.files import write_all
     from dso.vault.names import parse_ref, version_number
     from dso.vault.store import Vault
@@ -100,9 +104,14 @@ def write_value(ref: str, *, newline_on_terminal: bool = True) -> None:
         from dso.protocol.fields import field_of
 
         value = field_of(value, reference.field, name=reference.path, as_file=reference.is_file)
+    on_terminal = os.isatty(1)
+    if on_terminal:
+        from dso.cli.plaintext import check_showable
+
+        check_showable(value.reveal(), str(reference), f"docker dso secret get {ref} > FILE")
     try:
         write_all(1, value.reveal())
-        if newline_on_terminal and os.isatty(1):
+        if newline_on_terminal and on_terminal:
             write_all(1, b"\n")
     except BrokenPipeError:
         raise
@@ -150,7 +159,9 @@ def run_list(args: argparse.Namespace) -> int:
 
         print_json([{"name": info.name, **_described(info)} for info in infos])
     elif args.quiet:
-        print("".join(f"{info.name}\n" for info in infos), end="")
+        from dso.cli.output import say_names
+
+        say_names(info.name for info in infos)
     else:
         from dso.cli.output import print_table
 
@@ -171,7 +182,9 @@ def run_history(args: argparse.Namespace) -> int:
 
         print_json([{**_described(info), "current": info is infos[0]} for info in infos])
     elif args.quiet:
-        print("".join(f"{info.version}\n" for info in infos), end="")
+        from dso.cli.output import say_names
+
+        say_names(str(info.version) for info in infos)
     else:
         from dso.cli.output import print_table
 

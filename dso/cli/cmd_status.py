@@ -35,13 +35,15 @@ def run(args: argparse.Namespace) -> int:
     import sys
     import time
 
+    from dso.cli.output import clear_screen, say
+
     redraws = sys.stdout.isatty()
     first = True
     while True:
         if redraws:
-            print("\x1b[H\x1b[2J", end="")  # cursor home, erase the display (ECMA-48)
+            clear_screen()
         elif not first and args.format == "table":
-            print()
+            say()
         _show(args, sweep=first)
         sys.stdout.flush()
         first = False
@@ -49,15 +51,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace, *, sweep: bool) -> int:
-    from dso.cli.output import print_error, print_json
+    from dso.cli.output import print_error, print_json, say_names
 
     report, code = _report(args, sweep=sweep)
     if args.format == "json":
         print_json(report)
     elif args.quiet:
         names = [one["name"] for one in report["agent"]["providers"]] if report["agent"] else []
-        for name in names or [project["project"] for project in report["projects"]]:
-            print(name)
+        say_names(names or [project["project"] for project in report["projects"]])
     else:
         _print_report(report)
     for part in (report["agent"] or {}, report["engine"]):
@@ -137,25 +138,26 @@ def _project_status(state: KeeperState, vault_id: str | None) -> dict[str, Any]:
 
 
 def _print_report(report: dict[str, Any]) -> None:
-    from dso.cli.output import local_time, print_table
+    from dso.cli.output import local_time, print_table, say
 
     mode, vault = report["mode"], report["vault"]
-    print(f"Mode:    {mode['name']} ({mode['reason']})")
+    say(f"Mode:    {mode['name']} ({mode['reason']})")
     if mode["warning"]:
-        print("         " + mode["warning"].replace("\n", "\n         "))
+        for line in mode["warning"].split("\n"):
+            say(f"         {line}")
     if report["agent"] is None or vault["state"] != "missing":
-        print(f"Vault:   {vault['path']} ({vault.get('error') or vault.get('id') or vault['state']})")
+        say(f"Vault:   {vault['path']} ({vault.get('error') or vault.get('id') or vault['state']})")
     if report["engine"].get("api"):
-        print(f"Engine:  API {report['engine']['api']}")
+        say(f"Engine:  API {report['engine']['api']}")
     for project in report["swept"]:
-        print(f"Removed: file secrets of {project}, of which nothing runs any more")
+        say(f"Removed: file secrets of {project}, of which nothing runs any more")
     if report["agent"] is not None:
         from dso.cli.agent_report import print_agent
 
         print_agent(report["agent"])
     if not report["projects"]:
         return
-    print()
+    say()
     rows = [
         (
             project["project"],

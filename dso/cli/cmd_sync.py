@@ -147,20 +147,19 @@ def _failures(answer: dict[str, Any]) -> list[tuple[str, DsoError]]:
 
 
 def _print(args: argparse.Namespace, configuration: dict[str, Any] | None, outcomes: Sequence[_Outcome]) -> None:
-    from dso.cli.cloud import printable
-    from dso.cli.output import note, print_json, print_table
+    from dso.cli.output import note, print_json, print_table, say_names
 
     if args.format == "json":
         print_json({"configuration": configuration, "secrets": [_document(one) for one in outcomes]})
         return
     if args.quiet:
-        print("".join(f"{one.name}\n" for one in outcomes if one.result == CHANGED), end="")
+        say_names(one.name for one in outcomes if one.result == CHANGED)
         return
     if configuration is not None:
         note(_told(configuration))
     if outcomes:
         rows = [(one.name, one.result, one.error.message if one.error else "") for one in outcomes]
-        print_table(("secret", "result", ""), [tuple(map(printable, row)) for row in rows])
+        print_table(("secret", "result", ""), rows)
     else:
         note("the agent has no secret in memory that this user may read: there was nothing to fetch")
 
@@ -177,7 +176,7 @@ def _document(one: _Outcome) -> dict[str, Any]:
 
 def _told(configuration: dict[str, Any]) -> str:
     """What the agent says of its configuration, in words."""
-    from dso.cli.cloud import printable
+    from dso.system.visible import visible
 
     parts = []
     for what in ("added", "changed", "removed"):
@@ -187,7 +186,7 @@ def _told(configuration: dict[str, Any]) -> str:
     waiting = configuration.get("restart_needed")
     if isinstance(waiting, list) and waiting:
         parts.append(f"in force after a restart of the agent: {', '.join(map(str, waiting))}")
-    return printable("the agent read its configuration again" + (f" ({'; '.join(parts)})" if parts else ""))
+    return visible("the agent read its configuration again" + (f" ({'; '.join(parts)})" if parts else ""))
 
 
 def _error(failed: Sequence[_Outcome], count: int) -> DsoError:

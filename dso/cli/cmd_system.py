@@ -54,7 +54,7 @@ def run_status(args: argparse.Namespace) -> int:
     """Units as systemd has them, and what the agent says of itself; the code of what keeps it from answering."""
     from dso import paths
     from dso.cli.agent_report import agent_report, print_agent
-    from dso.cli.output import print_error, print_json, print_table
+    from dso.cli.output import print_error, print_json, print_table, say
     from dso.config.mode import CLOUD, Mode
     from dso.host.machine import Host
     from dso.host.units import unit_states
@@ -73,7 +73,7 @@ def run_status(args: argparse.Namespace) -> int:
             for unit in states.values()
         ]
         print_table(("unit", "state", "at boot", "file"), rows)
-        print()
+        say()
         print_agent(agent)
     if "error" in agent:
         print_error(agent["error"], agent["hint"])

@@ -203,12 +203,12 @@ def _as_json(one: Finding) -> dict[str, object]:
 
 
 def _print(one: Finding) -> None:
-    from dso.cli.output import visible
+    from dso.cli.output import say_lines
 
-    print(f"{_MARKS[one.state]:9}{one.check}: " + _indented(visible(one.what)))
+    say_lines(f"{_MARKS[one.state]:9}{one.check}: " + _indented(one.what))
     for name, text in (("cause", one.cause), ("remedy", one.remedy)):
         if text:
-            print(f"{'':9}{name}: " + _indented(visible(text)))
+            say_lines(f"{'':9}{name}: " + _indented(text))
 
 
 def _indented(text: str) -> str:

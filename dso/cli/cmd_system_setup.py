@@ -56,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
         ConfigError: the existing configuration, or a given value, is faulty; nothing was changed.
         ProviderFailedError and its like: the agent runs, and a provider does not work.
     """
+    from dso.cli.output import say
     from dso.cli.system_agent import agent_answers, need_root
     from dso.host.machine import Host
     from dso.host.setup import examine, is_complete, plan, unfinished
@@ -73,10 +74,10 @@ def run(args: argparse.Namespace) -> int:
         _show(planned)
         return 0
     if is_complete(planned):
-        print("Everything is set up already.")
+        say("Everything is set up already.")
     else:
         _confirm(args, planned)
-    perform(planned.steps, lambda title: print(f"- {title}", flush=True))
+    perform(planned.steps, lambda title: say(f"- {title}", flush=True))
     _say_who_may(wanted, found)
     if planned.unset:
         raise unfinished(planned.unset)
@@ -170,18 +171,26 @@ def _note_what_is_kept(args: argparse.Namespace, found: Found) -> None:
 
 
 def _show(planned: Plan) -> None:
+    from dso.cli.output import say
+
     for number, step in enumerate(planned.steps, 1):
-        print(f"{number}. {step.title}")
+        say(f"{number}. {step.title}")
     for path, text in planned.texts.items():
         if not path.endswith(".env"):  # it may hold secrets
-            print(f"\n{path} would be:\n")
-            print("\n".join(f"    {line}".rstrip() for line in text.splitlines()))
+            say()
+            say(f"{path} would be:")
+            say()
+            for line in text.splitlines():
+                say(f"    {line}".rstrip())
     if planned.unset:
-        print(f"\nThe agent is not started before these have values: {', '.join(planned.unset)}.")
-    print("\nNothing was changed (--dry-run).")
+        say()
+        say(f"The agent is not started before these have values: {', '.join(planned.unset)}.")
+    say()
+    say("Nothing was changed (--dry-run).")
 
 
 def _confirm(args: argparse.Namespace, planned: Plan) -> None:
+    from dso.cli.output import say
     from dso.system.terminal import confirm, has_terminal
 
     if args.yes:
@@ -190,9 +199,9 @@ def _confirm(args: argparse.Namespace, planned: Plan) -> None:
         raise UsageError(
             f"{_NO_ANSWERS} whether this machine may be changed", hint="add --yes, or --dry-run to see how"
         )
-    print("This will:")
+    say("This will:")
     for step in planned.steps:
-        print(f"  {step.title}")
+        say(f"  {step.title}")
     if not confirm("Go on?"):
         raise UsageError("nothing was changed", hint="--dry-run shows the steps and the files in full")
 
@@ -206,18 +215,19 @@ def _say_who_may(wanted: Wanted, found: Found) -> None:
 
 def _check_providers(host: Host) -> int:
     """Say how each provider is; the first that does not work is the error."""
+    from dso.cli.output import say
     from dso.host.installation import find_installation
     from dso.host.provider_check import check_providers
 
     found, fault = check_providers(host, find_installation(host).agent)
     for one in found:
-        print(f"Provider {one.name} ({one.type}): {'works' if not one.code else one.message}")
+        say(f"Provider {one.name} ({one.type}): {'works' if not one.code else one.message}")
     failed = [one for one in found if one.code]
     if failed:
         _raise(failed[0])
     if not found:
         raise ProviderFailedError(f"the agent is set up and runs, but its providers cannot be checked: {fault}")
-    print("Cloud Mode is set up. Next, in a project: docker dso up")
+    say("Cloud Mode is set up. Next, in a project: docker dso up")
     return 0
 
 

@@ -66,13 +66,14 @@ def run_status(args: argparse.Namespace) -> int:
 
 def run_check(_args: argparse.Namespace) -> int:
     """Read everything; exit with an error if anything is wrong."""
+    from dso.cli.output import say
     from dso.cli.vault_status import check_permissions
     from dso.vault.store import Vault
 
     vault = Vault.open()
     secrets, versions = vault.verify()
     check_permissions(vault.path)
-    print(f"The vault {vault.path} is sound: {secrets} secrets, {versions} versions, all decrypted.")
+    say(f"The vault {vault.path} is sound: {secrets} secrets, {versions} versions, all decrypted.")
     return 0
 
 

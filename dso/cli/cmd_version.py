@@ -38,4 +38,6 @@ def print_version(form: str) -> None:
 
         print_json({"version": VERSION, "vendor": VENDOR})
     else:
-        print(f"docker-dso {VERSION}")
+        from dso.cli.output import say
+
+        say(f"docker-dso {VERSION}")

@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     import sys
 
     from dso.cli.happenings import AgentSource, EngineSource, Happenings
-    from dso.cli.output import note, warn
+    from dso.cli.output import note, say, warn
     from dso.config.mode import CLOUD, detect_mode
 
     mode = detect_mode(args.mode, args.config)
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         sources = [EngineSource(args.docker_args, str)]
     shown = as_json if args.format == "json" else as_line
     for happening in Happenings(sources, note, output=None if sys.stdout is None else 1):
-        print(shown(happening), flush=True)
+        say(shown(happening), flush=True)
     return 0
 
 
@@ -67,11 +67,9 @@ def as_line(happening: Happening) -> str:
     """Time, source, event, and `name=value` for each field."""
     import time
 
-    from dso.cli.cloud import printable
-
     moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(happening.time))
     fields = " ".join(f"{name}={_text(value)}" for name, value in happening.fields.items())
-    return printable(f"{moment}  {happening.source:6}  {happening.event:22} {fields}").rstrip()
+    return f"{moment}  {happening.source:6}  {happening.event:22} {fields}".rstrip()
 
 
 def as_json(happening: Happening) -> str:

@@ -101,13 +101,13 @@ def _env_faults(name: str, value: bytes) -> Iterable[str]:
 
 
 def _as_json(namespace: str, secrets: Mapping[str, bytes]) -> bytes:
-    from json import dumps
+    from dso.cli.output import json_text
 
     problems = [f"{namespace}/{name} is not UTF-8 text" for name, value in secrets.items() if not is_text(value)]
     if problems:
         raise _unsuitable("JSON", problems)
     values = {name: value.decode() for name, value in secrets.items()}
-    return dumps(values, indent=2, ensure_ascii=False).encode() + b"\n"
+    return json_text(values).encode() + b"\n"
 
 
 def _unsuitable(form: str, problems: list[str]) -> UnsuitableValueError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from dso.cli.output import note
+from dso.cli.output import note, say
 from dso.errors import EnvFileError, FileAccessError, SecretExistsError, UsageError
 from dso.protocol.fields import WHOLE_VALUE, is_object
 from dso.secret import ENV_SCHEME, MAX_REFERENCE_BYTES, SecretValue, is_segment
@@ -241,7 +241,7 @@ def _report(
         if action != _SKIPPED:
             # without a field, a JSON object would be taken for a set of them
             field = f"#{WHOLE_VALUE}" if name in objects else ""
-            print(f"{_yaml_key(name)}: {ENV_SCHEME}{args.namespace}/{name}{field}")
+            say(f"{_yaml_key(name)}: {ENV_SCHEME}{args.namespace}/{name}{field}")
 
 
 def _warn_of_plaintext(file: str) -> None:

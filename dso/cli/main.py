@@ -6,7 +6,7 @@ import sys
 
 from dso.cli.commands import COMPOSE_COMMANDS, load
 from dso.cli.invocation import GLOBAL_FLAGS, Invocation, parse_invocation
-from dso.cli.output import print_error
+from dso.cli.output import print_error, show_stderr, tell
 from dso.errors import ComposeFailedError, DsoError
 
 TYPE_CHECKING = False
@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
         print_error(error.message, error.hint)
         return error.code
     except ComposeFailedError as failure:
-        sys.stderr.buffer.write(failure.stderr)
+        show_stderr(failure.stderr)
         return failure.code
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -112,7 +112,7 @@ def _print_traceback() -> None:
     import traceback
 
     kind, _, trace = sys.exc_info()
-    print("Traceback (values left out):", file=sys.stderr)
+    tell("Traceback (values left out):")
     for frame in traceback.extract_tb(trace):
-        print(f'  File "{frame.filename}", line {frame.lineno}, in {frame.name}', file=sys.stderr)
-    print(kind.__name__ if kind else "", file=sys.stderr)
+        tell(f'  File "{frame.filename}", line {frame.lineno}, in {frame.name}')
+    tell(kind.__name__ if kind else "")

@@ -1,29 +1,47 @@
-"""How results and messages look: results on stdout, everything else on stderr."""
+"""How results and messages look: results on stdout, everything else on stderr.
+
+All that the command line prints goes through these functions, which make visible what others wrote
+(`dso.system.visible`); a test sees to it that nothing else prints. A secret's exact bytes, where the user asks for
+them, are written by `dso.cli.plaintext` and `secret get`.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 
+from dso.system.visible import error_text, visible, visible_lines
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 
-def visible(text: str) -> str:
-    """The text with what could steer a terminal spelled out; newlines and tabs stay."""
-    if text.isprintable():
-        return text
-    return "".join(
-        each if each.isprintable() or each in "\n\t" else each.encode("unicode_escape", "replace").decode()
-        for each in text
-    )
+def say(line: str = "", *, flush: bool = False) -> None:
+    """Print one line of a result; a line end in it does not begin another."""
+    print(visible(line), flush=flush)
+
+
+def say_lines(text: str) -> None:
+    """Print a result of several lines; where they hold names of others', make those visible first."""
+    print(visible_lines(text))
+
+
+def say_names(names: Iterable[str]) -> None:
+    """Print what -q prints: a name a line."""
+    for name in names:
+        print(visible(name))
 
 
 def note(message: str) -> None:
-    """Tell the user something on stderr."""
-    print(f"[DSO] {visible(message)}", file=sys.stderr, flush=True)
+    """Tell the user something on stderr, in one line."""
+    tell(f"[DSO] {message}")
+
+
+def tell(line: str) -> None:
+    """Print one line on stderr."""
+    print(visible(line), file=sys.stderr, flush=True)
 
 
 def warn(message: str) -> None:
@@ -31,27 +49,42 @@ def warn(message: str) -> None:
     note(f"warning: {message}")
 
 
+def show_stderr(said: bytes) -> None:
+    """Pass on what a program we started said on its standard error."""
+    sys.stderr.write(visible_lines(said.decode("utf-8", "surrogateescape")))
+    sys.stderr.flush()
+
+
 def print_error(message: str, hint: str = "") -> None:
     """`Error: what happened`, and on the next line what to do next."""
-    print(f"Error: {visible(message)}", file=sys.stderr)
-    for line in hint.splitlines():
-        print(f"  hint: {visible(line)}", file=sys.stderr)
-    sys.stderr.flush()
+    print(error_text(message, hint), file=sys.stderr, flush=True)
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print columns, each as wide as its longest cell, headers in capitals as Docker's are."""
-    lines = [tuple(header.upper() for header in headers), *rows]
+    lines = [tuple(header.upper() for header in headers), *(tuple(map(visible, row)) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headers))]
     for line in lines:
-        print("   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        print(visible("   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()))
 
 
 def print_json(value: object) -> None:
     """Print JSON, indented, keys in the order given."""
+    print(json_text(value))
+
+
+def json_text(value: object) -> str:
+    """JSON for people and programs: indented, in UTF-8, and everything that is not printable escaped as JSON has it."""
     import json
 
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    from dso.system.visible import visible_json
+
+    return visible_json(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def clear_screen() -> None:
+    """Erase the display, for what is shown again and again."""
+    print("\x1b[H\x1b[2J", end="")  # cursor home, erase the display (ECMA-48)
 
 
 def terminal_width() -> int:

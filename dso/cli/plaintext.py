@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from dso.errors import FileAccessError, FileExistsRefusedError
+from dso.errors import FileAccessError, FileExistsRefusedError, UnsuitableValueError
 
 STDOUT = "-"
 
@@ -14,15 +14,54 @@ def write_out(content: bytes, output: str, *, force: bool) -> None:
     """Write to standard output (`-`), or to a file that only its owner can read (0600).
 
     Raises:
+        UnsuitableValueError: standard output is a terminal, which would not show them as they are.
         FileExistsRefusedError: the file exists, and `force` is not set.
         FileAccessError: it cannot be written.
     """
     if output == STDOUT:
+        if os.isatty(1):
+            check_showable(content, "one of the values", "write them to a file: -o FILE")
         sys.stdout.flush()
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
     else:
         _write_file(output, content, force=force)
+
+
+def write_value(value: bytes, name: str, to_file: str) -> None:
+    """Write a secret's value to standard output, byte for byte; a terminal gets a newline after it.
+
+    Args:
+        value: the bytes.
+        name: what errors call it.
+        to_file: the command that writes it to a file.
+
+    Raises:
+        UnsuitableValueError: standard output is a terminal, and would do something else than show it.
+        FileAccessError: it cannot be written.
+    """
+    from dso.system.files import reason, write_all
+
+    on_terminal = os.isatty(1)
+    if on_terminal:
+        check_showable(value, name, to_file)
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    try:
+        write_all(1, value + b"\n" if on_terminal else value)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise FileAccessError(f"cannot write to standard output: {reason(error)}") from error
+
+
+def check_showable(value: bytes, name: str, to_file: str) -> None:
+    """Raise UnsuitableValueError if a terminal would not show it as it is: no text, or something that steers it."""
+    if is_text(value):
+        text = value.decode().replace("\r\n", "\n")
+        if all(each.isprintable() or each in "\t\n" for each in text):
+            return
+    raise UnsuitableValueError(f"{name} has bytes that a terminal cannot show", hint=to_file)
 
 
 def warn_of_plaintext(output: str) -> None:

@@ -55,17 +55,17 @@ def status() -> dict[str, Any]:
 
 def print_status(report: dict[str, Any]) -> None:
     """Show what `status` found."""
-    from dso.cli.output import local_time, print_table, warn
+    from dso.cli.output import local_time, print_table, say, warn
 
-    print(f"Vault:    {report['path']}")
-    print(f"Id:       {report['id']} (format {report['format']})")
+    say(f"Vault:    {report['path']}")
+    say(f"Id:       {report['id']} (format {report['format']})")
     if report["locked"] is None:
-        print(f"Created:  {local_time(report['created'])}")
-        print(f"Secrets:  {report['secrets']}")
+        say(f"Created:  {local_time(report['created'])}")
+        say(f"Secrets:  {report['secrets']}")
     else:
-        print(f"Locked:   {report['locked']}")
-    print(f"Size:     {report['size']} B, mode {report['mode']}")
-    print()
+        say(f"Locked:   {report['locked']}")
+    say(f"Size:     {report['size']} B, mode {report['mode']}")
+    say()
     rows = [
         (slot["id"], slot["type"], local_time(slot["created"]), "yes" if slot["id"] == report["unlocked_by"] else "")
         for slot in report["slots"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from dso.errors import ConfigError
+from dso.system.visible import visible_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,9 +59,7 @@ def error_of(path: str, faults: Iterable[Fault]) -> ConfigError:
 
 def shown(text: str) -> str:
     """A name or value for a message: what cannot be printed escaped, what is long cut."""
-    if len(text) > _MAX_SHOWN_CHARACTERS:
-        text = text[:_MAX_SHOWN_CHARACTERS] + "..."
-    return text if text and text.isprintable() else ascii(text)
+    return visible_name(text, _MAX_SHOWN_CHARACTERS)
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:

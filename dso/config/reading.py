@@ -10,6 +10,7 @@ from typing import NamedTuple
 from dso.config.document import Mapping, Scalar, Sequence
 from dso.config.faults import Fault, Unfit, shown
 from dso.config.interpolation import ExpressionError, expand
+from dso.system.visible import visible
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def _unfit(error: ExpressionError) -> Unfit:
         return Unfit(error.fault, "the forms are ${NAME}, ${NAME:-default} and ${NAME:?message}; $$ is a dollar sign")
     message = f"the variable {error.variable} is not set, or empty"
     if error.message and "$" not in error.message:
-        message += f": {''.join(filter(str.isprintable, error.message))[:_MAX_MESSAGE]}"
+        message += f": {visible(error.message[:_MAX_MESSAGE])}"
     return Unfit(message, f"set {error.variable}, or give it a default: ${{{error.variable}:-default}}")
 
 

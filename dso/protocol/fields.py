@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dso.errors import SecretFieldError
 from dso.secret import SecretValue
+from dso.system.visible import visible_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -119,10 +120,5 @@ def _text_of(member: object, field: str, name: str) -> bytes:
 
 def _listed(members: Mapping[str, object]) -> str:
     """The names of fields for a message, as many as somebody would read."""
-    names = [_shown(field[:_MAX_SHOWN_LENGTH]) for field, _ in zip(members, range(_MAX_SHOWN), strict=False)]
+    names = [visible_name(field[:_MAX_SHOWN_LENGTH]) for field, _ in zip(members, range(_MAX_SHOWN), strict=False)]
     return ", ".join(names) + (", ..." if len(members) > _MAX_SHOWN else "")
-
-
-def _shown(field: str) -> str:
-    """A field's name for a message; one that is no plain word could mislead a terminal."""
-    return field if field.isprintable() and field else ascii(field)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from dso.protocol.codes import INVALID_REQUEST, PLUGIN_OVERSIZED, PROVIDER_CODES, UNAVAILABLE
 from dso.protocol.reading import MessageError
 from dso.secret import SecretValue
+from dso.system.visible import visible
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -181,8 +182,7 @@ def _one_line(text: str) -> str:
     """A text on one line, and nothing in it that could mislead a terminal."""
     if text.isprintable():
         return text
-    line = text.strip().replace("\r\n", " ").replace("\n", " ").replace("\t", " ")
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in line)
+    return visible(text.strip().replace("\r\n", " ").replace("\n", " ").replace("\t", " "))
 
 
 def _whole(value: object) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from dso.errors import UsageError
+from dso.system.visible import visible
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def confirm(question: str) -> bool:
     except OSError:
         return False
     try:
-        os.write(terminal, f"{question} [y/N] ".encode())
+        _show(terminal, f"{question} [y/N] ")
         return _read_line(terminal).strip().lower() in (b"y", b"yes")
     finally:
         os.close(terminal)
@@ -62,7 +63,7 @@ def ask_line(prompt: str) -> str | None:
     except OSError:
         return None
     try:
-        os.write(terminal, prompt.encode())
+        _show(terminal, prompt)
         return _read_line(terminal).decode("utf-8", "replace").strip()
     finally:
         os.close(terminal)
@@ -77,6 +78,10 @@ def has_terminal() -> bool:
     return True
 
 
+def _show(terminal: int, prompt: str) -> None:
+    os.write(terminal, visible(prompt).encode())
+
+
 def _read_hidden(terminal: int, prompt: str) -> bytes:
     import termios
 
@@ -87,7 +92,7 @@ def _read_hidden(terminal: int, prompt: str) -> bytes:
     try:
         # TCSAFLUSH drops what was typed before the prompt, which is not meant for it.
         termios.tcsetattr(terminal, termios.TCSAFLUSH, hidden)
-        os.write(terminal, prompt.encode())
+        _show(terminal, prompt)
         line = _read_line(terminal)
     finally:
         termios.tcsetattr(terminal, termios.TCSAFLUSH, before)

@@ -26,14 +26,17 @@ class Import(NamedTuple):
 
 def all_imports() -> list[Import]:
     """Every import in dso/."""
-    found = []
+    return [found for module, source in sources() for found in imports_of(module, source)]
+
+
+def sources() -> Iterator[tuple[str, str]]:
+    """The name and the source of every module in dso/."""
     for directory, _, files in os.walk(os.path.join(ROOT, "dso")):
         for file in sorted(files):
             if file.endswith(".py"):
                 path = os.path.join(directory, file)
                 with open(path, encoding="utf-8") as stream:
-                    found += imports_of(_module_name(path), stream.read())
-    return found
+                    yield _module_name(path), stream.read()
 
 
 def imports_of(importer: str, source: str) -> list[Import]:

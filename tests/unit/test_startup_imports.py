@@ -38,7 +38,7 @@ METADATA = {"dso", "dso.entry", "dso.entry.metadata", "dso.version"}
 LAUNCHER = METADATA | {
     *["__future__", "gettext", "resource"],  # gettext is the launcher's own stand-in
     *["dso.cli", "dso.cli.main", "dso.cli.invocation", "dso.cli.output", "dso.cli.commands", "dso.errors"],
-    *["dso.system", "dso.system.memory"],
+    *["dso.system", "dso.system.memory", "dso.system.visible"],
 }
 # argparse and what it imports in turn, with and without output to format
 PARSER = {
