@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from dso.errors import UsageError
-from dso.system.visible import visible
+from dso.system.visible import visible_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def has_terminal() -> bool:
 
 
 def _show(terminal: int, prompt: str) -> None:
-    os.write(terminal, visible(prompt).encode())
+    os.write(terminal, visible_lines(prompt).encode())
 
 
 def _read_hidden(terminal: int, prompt: str) -> bytes:
