@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dso.agent import mountinfo, volumefiles
 from dso.agent.mountspace import MountSpace, in_space
+from dso.agent.volumefiles import INODES, VOLUME_SIZE
 from dso.agent.volumes import VolumeError
 from dso.system.files import reason
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from dso.agent.volumecontent import Files
 
 SOURCE = "dso"  # what `mount` and `df` show as the device
-SIZE = "128m"  # twice what a volume may hold: all of it may be replaced at once
-INODES = 40_000  # more than twice the files (a page each, and one for the inode) that fit; directories have no size
 
 _NOSUID, _NODEV, _NOEXEC = 2, 4, 8  # MS_* of linux/mount.h
 _DETACH, _NOFOLLOW = 2, 8  # MNT_DETACH, UMOUNT_NOFOLLOW
@@ -80,14 +79,17 @@ class Mounts:
     @in_space
     def mount(self, path: str) -> None:
         """Mount a new, empty tmpfs: 0755, root's, not to be swapped out where the kernel can; raises OSError."""
+        limits = [f"size={VOLUME_SIZE >> 20}m", f"nr_inodes={INODES}", "mode=0755"]
+        wanted = self._wanted
         while True:
             try:
-                _mount(path, ",".join([f"size={SIZE}", f"nr_inodes={INODES}", "mode=0755", *self._wanted[0]]))
+                _mount(path, ",".join([*limits, *wanted[0]]))
             except OSError as error:
-                if error.errno != errno.EINVAL or len(self._wanted) == 1:
+                if error.errno != errno.EINVAL or len(wanted) == 1:
                     raise
-                self._wanted = self._wanted[1:]
+                wanted = wanted[1:]
             else:
+                self._wanted = wanted
                 return
 
     @in_space

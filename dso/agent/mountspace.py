@@ -1,8 +1,9 @@
 """Where volumes have to be mounted for the Engine to see them: in the mount name space of the machine's first process.
 
 A hardened unit (`ProtectSystem=`, `PrivateTmp=` and others) gives the agent a mount name space of its own, out of which
-nothing goes. So whatever concerns mounted volumes is done by one thread that has entered PID 1's name space. All else,
-the configuration, the plugins and their temporary files, stays inside.
+nothing goes. So whatever concerns mounted volumes is done by threads that have entered PID 1's name space: several, so
+that one volume with much to write or overwrite keeps no other waiting. All else, the configuration, the plugins and
+their temporary files, stays inside.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ T = TypeVar("T")
 
 _CLONE_FS, _CLONE_NEWNS = 0x200, 0x20000  # <linux/sched.h>
 _FIRST = "/proc/1"
+
+THREADS = 16  # volumes that are worked on at a time
 
 
 class MountSpace:
@@ -46,7 +49,14 @@ class MountSpace:
             if not self._is_known:
                 self._outside = self._enter() if self._is_apart() else None
                 self._is_known = True
-        return work(*args, **kwargs) if self._outside is None else self._outside.submit(work, *args, **kwargs).result()
+        if self._outside is None:
+            return work(*args, **kwargs)
+
+        def outside() -> T:
+            self._go_outside()
+            return work(*args, **kwargs)
+
+        return self._outside.submit(outside).result()
 
     def _is_apart(self) -> bool:
         try:
@@ -60,14 +70,19 @@ class MountSpace:
         return (outside.st_dev, outside.st_ino) == (inside.st_dev, inside.st_ino)
 
     def _enter(self) -> ThreadPoolExecutor | None:
-        thread = ThreadPoolExecutor(1, "mounts")
+        threads = ThreadPoolExecutor(THREADS, "mounts")
         try:
-            thread.submit(_enter_first).result()
+            threads.submit(self._go_outside).result()
         except OSError:
-            thread.shutdown()
+            threads.shutdown()
             return None
-        thread.submit(setattr, self._here, "is_outside", True).result()
-        return thread
+        return threads
+
+    def _go_outside(self) -> None:
+        """Have this thread be outside from now on; raises OSError."""
+        if not getattr(self._here, "is_outside", False):
+            _enter_first()
+            self._here.is_outside = True
 
 
 class _HasSpace(Protocol):

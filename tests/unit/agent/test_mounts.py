@@ -6,7 +6,8 @@ import errno
 from typing import TYPE_CHECKING
 
 from dso.agent import mounts
-from dso.agent.mounts import INODES, Mounts
+from dso.agent.mounts import Mounts
+from dso.agent.volumefiles import INODES
 from dso.protocol.volume import VOLUME_BYTES, memory_needed
 
 if TYPE_CHECKING:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import signal
 import stat
 from typing import TYPE_CHECKING
 
@@ -208,3 +210,183 @@ def test_huge_sparse_file_is_removed_at_once(volume: Path) -> None:
         file.truncate(1 << 40)
     volumefiles.wipe(str(volume))
     assert os.listdir(volume) == []
+
+
+def test_a_file_that_grows_in_step_with_the_overwriting_does_not_go_on_for_ever(
+    volume: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a container does that still has the file open: each write of ours is followed by one of its own."""
+    path = volume / "grows"
+    path.write_bytes(b"x" * 200_000)
+    real, written = os.pwrite, 0
+
+    def pwrite(descriptor: int, data: bytes, at: int) -> int:
+        nonlocal written
+        written += len(data)
+        assert written <= 1_000_000, "it follows a file that grows"
+        with open(path, "ab") as file:
+            file.write(b"x" * len(data))
+        return real(descriptor, data, at)
+
+    with open(path, "rb") as kept:
+        monkeypatch.setattr(os, "pwrite", pwrite)
+        volumefiles.wipe(str(volume))
+        assert set(kept.read(200_000)) == {0}
+    assert os.listdir(volume) == []
+    assert written <= 262_144
+
+
+def test_a_sparse_file_filled_ahead_of_the_overwriting_does_not_go_on_for_ever(
+    volume: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = volume / "sparse"
+    path.write_bytes(b"x" * 4096)
+    os.truncate(path, 1 << 40)
+    real, written = os.pwrite, 0
+
+    def pwrite(descriptor: int, data: bytes, at: int) -> int:
+        nonlocal written
+        written += len(data)
+        assert written <= 1_000_000, "it follows what is written ahead of it"
+        with open(path, "r+b") as file:
+            file.seek(at + 1_000_000)
+            file.write(b"x" * 4096)
+        return real(descriptor, data, at)
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    volumefiles.wipe(str(volume))
+    assert os.listdir(volume) == []
+
+
+def test_a_file_of_many_names_is_overwritten_once(volume: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (volume / "0").write_bytes(b"x" * 100_000)
+    (volume / "d").mkdir()
+    for number in range(1, 50):
+        os.link(volume / "0", volume / "d" / str(number))
+    real, written = os.pwrite, 0
+
+    def pwrite(descriptor: int, data: bytes, at: int) -> int:
+        nonlocal written
+        written += len(data)
+        return real(descriptor, data, at)
+
+    with open(volume / "0", "rb") as kept:
+        monkeypatch.setattr(os, "pwrite", pwrite)
+        volumefiles.wipe(str(volume))
+        assert set(kept.read()) == {0}
+    assert written == 100_000
+    assert os.listdir(volume) == []
+
+
+def test_more_bytes_than_the_volume_can_hold_are_told_and_not_overwritten(volume: Path) -> None:
+    for name in ("a", "b"):
+        (volume / name).write_bytes(b"x" * 8192)
+    with pytest.raises(OSError, match="more bytes than it can hold"):
+        volumefiles.wipe(str(volume), volumefiles.Allowance(bytes_=8192))
+    assert os.listdir(volume) == []
+
+
+@pytest.mark.parametrize("names", [0, 1, 9, 10])
+def test_more_names_than_the_volume_can_hold_are_told_and_left(names: int, volume: Path) -> None:
+    (volume / "d" / "e").mkdir(parents=True)
+    for number in range(8):
+        (volume / "d" / "e" / str(number)).write_bytes(b"x")
+    allowance = volumefiles.Allowance(names=names)
+    if names == 10:
+        volumefiles.wipe(str(volume), allowance)
+        assert os.listdir(volume) == []
+        return
+    with pytest.raises(OSError, match="more names than it can hold"):
+        volumefiles.wipe(str(volume), allowance)
+    assert allowance.names == 0
+    assert os.listdir(volume) != []
+
+
+def test_names_made_in_step_with_the_removing_do_not_go_on_for_ever(
+    volume: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In every directory that is looked at another one is made."""
+    (volume / "d").mkdir()
+    real, made = os.rmdir, 0
+
+    def rmdir(name: str, *, dir_fd: int) -> None:
+        nonlocal made
+        made += 1
+        assert made <= 100, "it goes on for ever"
+        here = os.open(name, os.O_RDONLY, dir_fd=dir_fd)
+        os.mkdir("again", dir_fd=here)
+        os.close(here)
+        real(name, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "rmdir", rmdir)
+    with pytest.raises(OSError, match="not empty"):
+        volumefiles.wipe(str(volume))
+    assert update(volume, shared=True, a=b"1") == ["a", "d"]
+    assert (volume / "a").read_bytes() == b"1"
+
+
+def test_what_cannot_be_removed_keeps_nothing_else_from_being_overwritten(
+    volume: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update(volume, a=b"secret", d__b=b"secret")
+    for where in (volume, volume / "d"):
+        for name in ("0", "stuck", "zz"):
+            (where / name).write_bytes(b"x")
+    real = os.unlink
+
+    def unlink(name: str, *, dir_fd: int) -> None:
+        if name == "stuck":  # as after chattr +i
+            raise PermissionError(1, "Operation not permitted")
+        real(name, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "unlink", unlink)
+    with open(volume / "a", "rb") as a, open(volume / "d" / "b", "rb") as b:
+        with pytest.raises(OSError, match="not permitted"):
+            volumefiles.wipe(str(volume))
+        assert set(a.read()) | set(b.read()) == {0}
+    left = [name for _, _, names in os.walk(volume) for name in names]
+    assert left == ["stuck", "stuck"]
+
+
+def test_what_cannot_be_removed_keeps_no_container_from_its_files(
+    volume: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (volume / "stuck").write_bytes(b"x")
+
+    def unlink(name: str, *, dir_fd: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "unlink", unlink)
+    assert update(volume, shared=True, a=b"1") == ["a", "stuck"]
+    assert (volume / "a").read_bytes() == b"1"
+
+
+def test_a_file_that_a_container_holds_a_lease_on_is_not_waited_for(volume: Path) -> None:
+    """Opening it without O_NONBLOCK would take 45 seconds (/proc/sys/fs/lease-break-time)."""
+    former = signal.signal(signal.SIGIO, signal.SIG_IGN)
+    try:
+        with open(volume / "a", "wb") as file:
+            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+            with pytest.raises(BlockingIOError):
+                volumefiles.wipe(str(volume))
+        assert os.listdir(volume) == []
+        with open(volume / "a", "wb") as file:
+            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+            update(volume, shared=True, a=b"1")
+        assert (volume / "a").read_bytes() == b"1"
+    finally:
+        signal.signal(signal.SIGIO, former)
+
+
+def test_a_file_that_became_a_directory_is_not_overwritten_under_its_readers(volume: Path) -> None:
+    update(volume, a=b"old")
+    with open(volume / "a", "rb") as kept:
+        update(volume, shared=True, a__b=b"new")
+        assert kept.read() == b"old"
+
+
+def test_only_some_of_the_names_a_container_made_are_told(volume: Path) -> None:
+    for number in range(100):
+        (volume / f"{number:03d}").write_bytes(b"x")
+    assert len(update(volume, shared=True, a=b"1")) <= 21
+    assert os.listdir(volume) == ["a"]
