@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from dso.agent.logbook import KEPT_LINES
 from dso.agent.metrics import CONTENT_TYPE
-from dso.agent.picking import AT_ONCE
-from dso.agent.resolver import UnresolvedError
 from dso.agent.server import Answer, RefusedError, parse
-from dso.agent.volumes import VolumeError
+from dso.agent.volume.endpoint import VolumesEndpoint, is_denial
 from dso.errors import ConfigError
 from dso.protocol import agent as messages
 from dso.protocol import codes
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
     from dso.agent.server import Endpoint, Request
     from dso.agent.volumedriver import VolumeDriver
     from dso.config.model import CloudConfig
-    from dso.protocol.agent import VolumeSpec
     from dso.protocol.state import AgentInfo
     from dso.protocol.stream import AgentEvent, LogLine
 
@@ -78,7 +75,7 @@ class Endpoints:
             messages.RESOLVE: {"POST": self.resolve},
             messages.STATUS: {"GET": self.status},
             messages.SECRETS: {"GET": self.secrets},
-            messages.VOLUMES: {"PUT": self.volumes},
+            messages.VOLUMES: {"PUT": VolumesEndpoint(state, self._note).put},
             messages.RELOAD: {"POST": self.reload},
             messages.EVENTS: {"GET": self.events},
             messages.LOGS: {"GET": self.logs},
@@ -158,63 +155,6 @@ class Endpoints:
         resolver = self._state.resolver
         return any(resolver.access.may_read(caller, subject) for subject in resolver.lookup.subjects_of(provider, path))
 
-    # Volumes.
-
-    async def volumes(self, request: Request) -> Answer:
-        """Define what volumes hold."""
-        request.query()
-        found = messages.volumes_from_json(await request.json())
-        driver = self._state.driver
-        reason = "the agent is starting" if driver is None else driver.status()["reason"]
-        if driver is None or reason:
-            raise RefusedError(codes.VOLUME_UNAVAILABLE, reason)
-        names = await self._checked(found, request.caller)
-        try:
-            await driver.register(found, lambda former: self._refuse_strangers(former, request.caller))
-        except VolumeError as error:
-            raise RefusedError(codes.INVALID_REQUEST, str(error)) from None
-        self._state.events(
-            "volumes.defined", uid=request.caller.uid, pid=request.caller.pid, volumes=sorted(found), secrets=names
-        )
-        return Answer.of({"driver": driver.name})
-
-    async def _checked(self, volumes: Mapping[str, VolumeSpec], caller: Caller) -> list[str]:
-        """The names of the volumes' secrets, which the caller may read, every one; RefusedError."""
-        names: set[str] = set()
-        faults: list[messages.Fault] = []
-        for at, spec in enumerate(volumes.values(), 1):
-            try:
-                names.update(await self._state.resolver.check_volume_access(spec, caller))
-            except UnresolvedError as error:
-                faults += error.faults
-            if not at % AT_ONCE:
-                await asyncio.sleep(0)
-        self._note("access.refused", caller, [one.reference for one in faults if _is_denial(one)])
-        if len(faults) == 1:
-            raise RefusedError.of(faults[0])
-        if faults:
-            lines = dict.fromkeys(f"{one.reference or one.provider}: {one.message}" for one in faults)
-            raise RefusedError(
-                faults[0].code, "\n  ".join(["files cannot have their secrets:", *lines]), faults[0].hint
-            )
-        return sorted(names)[:_MAX_NAMES]
-
-    async def _refuse_strangers(self, former: Mapping[str, VolumeSpec], caller: Caller) -> None:
-        """A volume is another's when it holds what the caller may not read: he may not change it either."""
-        for at, (name, spec) in enumerate(former.items(), 1):
-            if not at % AT_ONCE:
-                await asyncio.sleep(0)
-            try:
-                await self._state.resolver.check_volume_access(spec, caller)
-            except UnresolvedError as error:
-                if any(_is_denial(one) for one in error.faults):  # a secret that is gone hinders nobody
-                    self._note("access.refused", caller, [name])
-                    raise RefusedError(
-                        codes.PERMISSION_DENIED,
-                        f"the volume {name} holds secrets that this user may not read, so it is not theirs to change",
-                        "give the project another name (`name:` in the Compose file, or -p)",
-                    ) from None
-
     # Reloading.
 
     async def reload(self, request: Request) -> Answer:
@@ -238,7 +178,7 @@ class Endpoints:
     async def _reload_one(self, name: str, caller: Caller) -> Answer:
         found = self._state.resolver.find(name, caller)
         if isinstance(found, messages.Fault):
-            if _is_denial(found):
+            if is_denial(found):
                 self._note("access.refused", caller, [name])
             raise RefusedError.of(found)
         cached = [entry.key for entry in self._state.cache.entries() if entry.key[:2] == found[:2]]
@@ -334,11 +274,6 @@ class Endpoints:
 
 def _line(line: LogLine) -> str:
     return dumps(line.to_json()) + "\n"
-
-
-def _is_denial(fault: messages.Fault) -> bool:
-    """Whether `access:` forbids it; the provider's own refusals have its name."""
-    return fault.code == codes.PERMISSION_DENIED and not fault.provider
 
 
 def _number(query: Mapping[str, str], name: str, default: float) -> float:

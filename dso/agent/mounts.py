@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dso.agent import mountinfo, volumefiles
 from dso.agent.mountspace import MountSpace, in_space
+from dso.agent.volume.checks import VolumeError
 from dso.agent.volumefiles import INODES, VOLUME_SIZE
-from dso.agent.volumes import VolumeError
 from dso.system.files import reason
 
 if TYPE_CHECKING:

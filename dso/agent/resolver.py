@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dso.agent.answers import Given, WarmGiven
 from dso.agent.lookup import Located, Lookup
 from dso.agent.picking import AT_ONCE, Picker
-from dso.agent.volumes import MAX_TEMPLATE
+from dso.agent.volume.checks import MAX_TEMPLATE
 from dso.compose.references import container_path
 from dso.compose.template import parse_template
 from dso.errors import ReferenceSyntaxError

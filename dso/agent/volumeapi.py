@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from dso.agent.volumes import UNKNOWN, VolumeError, identify
+from dso.agent.volume.checks import VolumeError
+from dso.agent.volumes import UNKNOWN, identify
 from dso.protocol.agent import MAX_REQUEST_BYTES
 from dso.protocol.reading import MessageError, read_object, read_text
 

@@ -7,7 +7,7 @@ import random
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from dso.agent.resolver import UnresolvedError
-from dso.agent.volumes import VolumeError
+from dso.agent.volume.checks import VolumeError
 from dso.protocol.codes import TRANSIENT
 from dso.protocol.volume import VOLUME_BYTES, memory_needed
 

@@ -8,18 +8,19 @@ nothing but a definition. `dso.agent.volumeapi` is the Engine's way to call this
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import time
-from typing import TYPE_CHECKING, Any, TypeVar
-from weakref import WeakValueDictionary
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from dso.agent import logbook
 from dso.agent.mounts import Mounts
+from dso.agent.mountspace import THREADS
+from dso.agent.volume.checks import VolumeError, check_name, read_spec
+from dso.agent.volume.locks import Locks
 from dso.agent.volumecontent import TIMING, Content
-from dso.agent.volumes import UNKNOWN, Hold, State, VolumeError, boot_id, check_name, normal, runs
-from dso.protocol.agent import VolumeSpec
-from dso.protocol.reading import MessageError
+from dso.agent.volumes import UNKNOWN, Hold, State, boot_id, runs
 from dso.system.files import reason
 
 if TYPE_CHECKING:
@@ -29,23 +30,17 @@ if TYPE_CHECKING:
 
     from dso.agent.mounts import Mounted, Usage
     from dso.agent.seams import Emit
+    from dso.agent.volume.definitions import Definition
     from dso.agent.volumecontent import Files, Render, Timing
     from dso.agent.volumes import Engine
+    from dso.protocol.agent import VolumeSpec
 
 OPTION = "spec"  # `docker volume create -o spec=JSON`
+_TOLD = 100  # names of files in one event
 _PAUSES = (0.1, 0.5)  # before it is believed that somebody uses a volume that the Engine gave back
 
+P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class _Locks:
-    """A lock for each volume, as long as somebody has it or waits for it."""
-
-    def __init__(self) -> None:
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-
-    def of(self, name: str) -> asyncio.Lock:
-        return self._locks.setdefault(name, asyncio.Lock())
 
 
 class VolumeDriver:
@@ -72,11 +67,13 @@ class VolumeDriver:
         self._mounts = mounts or Mounts(os.path.join(runtime_dir, "volumes"))
         self._clock = clock
         self._state = State(state_dir, runtime_dir, boot(), name)
+        self._definitions = self._state.definitions
+        self._threads = ThreadPoolExecutor(THREADS, "volumes")  # of our own: nothing else waits for what volumes take
         self._reason = "the volume driver has not been started"
         self._mounted: set[str] = set()
         self._retained: set[str] = set()  # without holds and still used: told once
-        self._turns = _Locks()  # one mount of a volume after the other
-        self._locks = _Locks()  # one change of a volume after the other, held briefly
+        self._turns = Locks()  # one mount of a volume after the other
+        self._locks = Locks()  # one change of a volume after the other, held briefly
         self._defining = asyncio.Lock()
         self._is_ending = False
         self._fetching: set[asyncio.Future[Files]] = set()
@@ -95,7 +92,7 @@ class VolumeDriver:
             "name": self.name,
             "available": not self._reason,
             "reason": self._reason,
-            "volumes": len(self._state.volumes),
+            "volumes": len(self._definitions.volumes),
             "mounted": len(self._mounted),
         }
 
@@ -105,9 +102,9 @@ class VolumeDriver:
 
     async def start(self) -> None:
         """Find out whether volumes can be mounted, take over those a former agent mounted, clean up the others."""
-        for fault in await asyncio.to_thread(self._state.load, self._clock()):
+        for fault in await self._in_thread(self._state.load, self._clock()):
             self._emit("volume.state_damaged", message=fault)
-        self._reason = await asyncio.to_thread(self._mounts.probe)
+        self._reason = await self._in_thread(self._mounts.probe)
         if self._reason:
             return
         await self._adopt()
@@ -125,6 +122,7 @@ class VolumeDriver:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._threads.shutdown(wait=False)
 
     def finish(self, work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
         """Have something finished even if nobody waits for it any more."""
@@ -136,40 +134,45 @@ class VolumeDriver:
     async def register(
         self,
         volumes: Mapping[str, VolumeSpec],
-        permit: Callable[[Mapping[str, VolumeSpec]], Awaitable[None]] | None = None,
+        owner: int,
+        permit: Callable[[Mapping[str, Definition]], Awaitable[None]] | None = None,
     ) -> None:
-        """Set or replace definitions, all or none; a volume in use changes with the next start of a container.
+        """Say what volumes are to hold, all or none; one in use changes with the next start of a container.
 
-        `permit` is given the definitions that would be replaced, as they are then; what it raises prevents it.
+        `permit` is given the definitions of others that would be replaced, as they are then; what it raises prevents
+        it. Without it, everything is permitted, and as much as there is room for.
 
         Raises:
+            QuotaError: the user has as many as one may have.
             VolumeError: one is not as it should be, or they cannot be kept.
         """
         async with self._defining:
             if permit is not None:
-                await permit({name: self._state.volumes[name] for name in volumes if name in self._state.volumes})
-            try:
-                await asyncio.to_thread(self._state.define, volumes)
-            except OSError as error:
-                raise VolumeError(f"the definitions of volumes cannot be kept: {reason(error)}") from error
+                await permit(self._definitions.foreign(volumes, owner))
+            is_trusted = permit is None
+            await self._define(self._definitions.put, volumes, owner, self._clock(), is_trusted=is_trusted)
 
     async def create(self, name: str, options: Mapping[str, str]) -> None:
         """`docker volume create`; VolumeError."""
         unknown = sorted(set(options) - {OPTION})
         if unknown:
             raise VolumeError(f"unknown option {unknown[0][:40]!r}: there is only `{OPTION}`")
-        if OPTION not in options:
-            self._spec(name, f"; or give `--opt {OPTION}=JSON`, the files it is to hold")
-            return
-        try:
-            spec = normal(VolumeSpec.from_json(json.loads(options[OPTION])))
-        except (ValueError, RecursionError, MessageError) as error:
-            raise VolumeError(f"the option `{OPTION}` cannot be read: {error}") from None
+        spec = read_spec(options[OPTION], OPTION) if OPTION in options else None
         async with self._locks.of(name):
-            former = self._state.volumes.get(name)
-            if former not in (None, spec) and await self._find(name) is not None:
+            former = self._definitions.volumes.get(name)
+            if former is not None and spec not in (None, former.spec) and await self._find(name) is not None:
                 raise VolumeError(f"volume {name} is in use with another definition; `docker dso up` changes it")
-            await self.register({name: spec})
+            async with self._defining:
+                await self._define(self._definitions.make, name, spec, self._clock())
+
+    async def _define(self, work: Callable[P, None], *args: P.args, **more: P.kwargs) -> None:
+        try:
+            await self._in_thread(work, *args, **more)
+        except OSError as error:
+            raise VolumeError(f"the definitions of volumes cannot be kept: {reason(error)}") from error
+
+    async def _in_thread(self, work: Callable[P, T], *args: P.args, **more: P.kwargs) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *args, **more))
 
     async def remove(self, name: str, engine: Engine = UNKNOWN) -> None:
         """`docker volume rm`; VolumeError: somebody uses it, or there is none."""
@@ -183,14 +186,14 @@ class VolumeDriver:
                 await self._discard(name, "it is removed")
             async with self._defining:
                 try:
-                    await asyncio.to_thread(self._state.forget, name)
+                    await self._in_thread(self._definitions.forget, name)
                 except OSError as error:
                     raise VolumeError(f"volume {name} cannot be removed: {reason(error)}") from error
             self._content.forget(name)
 
     def volumes(self) -> list[dict[str, Any]]:
         """`docker volume ls`."""
-        return [self._described(name) for name in sorted(self._state.volumes)]
+        return [self._described(name) for name in sorted(self._definitions.volumes)]
 
     def get(self, name: str) -> dict[str, Any]:
         """`docker volume inspect`, and the Engine's question whether there is such a volume; VolumeError."""
@@ -243,17 +246,19 @@ class VolumeDriver:
 
     async def sweep(self) -> None:
         """Take away what nobody uses any more, whatever the Engine forgot to tell."""
-        mounted = await asyncio.to_thread(self._mounts.volumes)
-        usage = await asyncio.to_thread(self._mounts.usage, mounted)
+        async with self._defining:
+            self._definitions.expire(self._clock())
+        mounted = await self._in_thread(self._mounts.volumes)
+        usage = await self._in_thread(self._mounts.usage, mounted)
         for name in sorted(mounted.keys() - usage.names):
             async with self._locks.of(name):
                 await self._let_go(name, "no container uses it any more")
 
-    def _spec(self, name: str, hint: str = "") -> VolumeSpec:
-        spec = self._state.volumes.get(name)
-        if spec is None:
-            raise VolumeError(f"no such volume: {name[:255]}: `docker dso up` makes them{hint}")
-        return spec
+    def _spec(self, name: str) -> VolumeSpec:
+        found = self._definitions.volumes.get(name)
+        if found is None:
+            raise VolumeError(f"no such volume: {name[:255]}: `docker dso up` makes them")
+        return found.spec
 
     def _path(self, name: str) -> str:
         return os.path.join(self._mounts.directory, name)
@@ -283,7 +288,7 @@ class VolumeDriver:
             self._spec(name)
             path = self._path(name)
             try:
-                changed = await asyncio.to_thread(self._mounts.fill, path, files, engine.pid)
+                changed = await self._in_thread(self._mounts.fill, path, files, engine.pid)
             except OSError as error:
                 where = f" ({error.filename})" if error.filename else ""
                 raise VolumeError(f"volume {name} cannot be filled: {reason(error)}{where}") from error
@@ -295,7 +300,7 @@ class VolumeDriver:
             again = former is not None and former.engine == engine.identity
             held[id_] = Hold(former.times + 1 if former and again else 1, engine.identity, self._clock())
             await self._save_holds()
-            self._emit("volume.mounted", volume=name, containers=len(held), changed=changed)
+            self._emit("volume.mounted", volume=name, containers=len(held), changed=changed[:_TOLD])
             return path
 
     async def _undo(self, filling: asyncio.Future[str], name: str, id_: str) -> None:
@@ -335,17 +340,17 @@ class VolumeDriver:
         return any(not hold.engine or (hold.since > young and runs(hold.engine)) for hold in held.values())
 
     async def _find(self, name: str) -> Mounted | None:
-        return await asyncio.to_thread(self._mounts.find, self._path(name))
+        return await self._in_thread(self._mounts.find, self._path(name))
 
     async def _usage(self, name: str) -> Usage:
         def look() -> Usage:
             mounted = self._mounts.find(self._path(name))
             return self._mounts.usage({} if mounted is None else {name: mounted})
 
-        return await asyncio.to_thread(look)
+        return await self._in_thread(look)
 
     async def _discard(self, name: str, why: str) -> None:
-        fault = await asyncio.to_thread(self._mounts.take_down, self._path(name))
+        fault = await self._in_thread(self._mounts.take_down, self._path(name))
         self._state.holds.pop(name, None)
         self._mounted.discard(name)
         self._retained.discard(name)
@@ -364,13 +369,13 @@ class VolumeDriver:
             self._emit("volume.state_unwritten", message=message)
 
     async def _adopt(self) -> None:
-        mounted = await asyncio.to_thread(self._mounts.volumes)
-        usage = await asyncio.to_thread(self._mounts.usage, mounted)
+        mounted = await self._in_thread(self._mounts.volumes)
+        usage = await self._in_thread(self._mounts.usage, mounted)
         self._mounted = set(mounted)
         self._state.holds = {name: held for name, held in self._state.holds.items() if name in mounted}
         for name in sorted(mounted):
             held = self._held(name)
-            if name in usage.names or (held and (name in self._state.volumes or not usage.is_complete)):
+            if name in usage.names or (held and (name in self._definitions.volumes or not usage.is_complete)):
                 self._emit("volume.adopted", volume=name, containers=len(held))
             else:
                 await self._discard(name, "nobody uses what a former agent left mounted")

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from dso.agent.volume.checks import VolumeError
 from dso.agent.volumecontent import TIMING
 from dso.agent.volumedriver import VolumeDriver
-from dso.agent.volumes import VolumeError, boot_id
+from dso.agent.volumes import boot_id
 from dso.system.files import reason
 
 if TYPE_CHECKING:

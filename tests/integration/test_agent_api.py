@@ -94,10 +94,11 @@ def test_the_page_has_the_codes_there_are():
 
 def test_the_page_has_the_events_there_are():
     said: set[str] = set()
-    for name in os.listdir(os.path.join(ROOT, "dso", "agent")):
-        if name.endswith(".py"):
-            with open(os.path.join(ROOT, "dso", "agent", name), encoding="utf-8") as source:
-                said |= set(re.findall(r"(?:emit|events|_note)\(\s*\"([a-z]+\.[a-z_]+)\"", source.read()))
+    for directory, _, names in os.walk(os.path.join(ROOT, "dso", "agent")):
+        for name in names:
+            if name.endswith(".py"):
+                with open(os.path.join(directory, name), encoding="utf-8") as source:
+                    said |= set(re.findall(r"(?:emit|events|_note)\(\s*\"([a-z]+\.[a-z_]+)\"", source.read()))
     table = document("agent-api.md").partition("| event |")[2].partition("### GET /v1/logs")[0]
     rows = re.findall(r"^\| (`[a-z]+\..*?) \|", table, re.MULTILINE)
     listed = {name for row in rows for name in re.findall(r"`([a-z]+\.[a-z_]+)`", row)}
@@ -326,7 +327,11 @@ def test_a_volume_is_defined_for_the_engine(agent: Agent):
     answer = agent.request("PUT", "/v1/volumes", {"volumes": {"p_dso_web": {"files": files}}})
     assert answer.json() == {"driver": "volume"}
     wait_until(lambda: "volumes.defined" in agent.log, "a line of the log")
-    assert agent.get("/v1/status")["volume_driver"]["volumes"] >= 1
+    before = agent.get("/v1/status")["volume_driver"]["volumes"]
+    assert "no such volume" in agent.engine("Get", {"Name": "p_dso_web"})["Err"], "it has not made it yet"
+    assert not agent.engine("Create", {"Name": "p_dso_web"})["Err"]
+    assert agent.engine("Get", {"Name": "p_dso_web"})["Volume"]["Status"]["files"] == {"key": "dsofile://tls/key"}
+    assert agent.get("/v1/status")["volume_driver"]["volumes"] == before + 1
     with open(os.path.join(agent.state_dir, "volumes.json"), encoding="utf-8") as kept:
         assert "just text" not in kept.read()
 

@@ -154,13 +154,12 @@ VOLUME = {"volumes": {"p_dso_web": {"files": [{"name": "a", "template": "{{dso:/
 def test_a_full_state_directory_refuses_volumes_and_nothing_else(agent: Agent) -> None:
     with tiny_disk(agent.state_dir):
         agent.start()
+        assert agent.request("PUT", "/v1/volumes", VOLUME).status == 200  # which nobody keeps yet
         full = fill(agent.state_dir)
-        answer = agent.request("PUT", "/v1/volumes", VOLUME)
-        assert answer.status >= 400, answer
-        assert "space" in answer.json()["error"]["message"], answer
+        assert "space" in agent.engine("Create", {"Name": "p_dso_web"})["Err"]
         assert agent.value("dso://fake/a") == SECRET.text
         os.unlink(full)
-        assert agent.request("PUT", "/v1/volumes", VOLUME).status == 200
+        assert not agent.engine("Create", {"Name": "p_dso_web"})["Err"]
         agent.stop()
 
 
@@ -178,34 +177,23 @@ def test_an_agent_starts_with_its_disks_full(agent: Agent) -> None:
         agent.stop()
 
 
-def driver(agent: Agent, method: str, body: object) -> dict[str, str]:
-    import socket
-
-    from tests.support.agent import ask
-
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(60)
-        connection.connect(agent.volume_socket)
-        found: dict[str, str] = ask(connection, "POST", f"/VolumeDriver.{method}", body).json()
-    return found
-
-
 def test_a_full_runtime_directory_fails_the_mount_and_the_next_one_works(agent: Agent) -> None:
     with tiny_disk(agent.runtime_dir):
         agent.start()
         assert agent.request("PUT", "/v1/volumes", VOLUME).status == 200
+        assert not agent.engine("Create", {"Name": "p_dso_web"})["Err"]
         full = fill(agent.runtime_dir)
-        mounted = driver(agent, "Mount", {"Name": "p_dso_web", "ID": "one"})
+        mounted = agent.engine("Mount", {"Name": "p_dso_web", "ID": "one"})
         if mounted.get("Err"):  # where a mount point takes no room of its own, there is nothing to fail
             assert "p_dso_web" in mounted["Err"]
             assert not SECRET.find(mounted["Err"].encode())
         os.unlink(full)
-        mounted = driver(agent, "Mount", {"Name": "p_dso_web", "ID": "two"})
+        mounted = agent.engine("Mount", {"Name": "p_dso_web", "ID": "two"})
         assert not mounted.get("Err"), mounted
         with open(os.path.join(mounted["Mountpoint"], "a"), "rb") as file:
             assert file.read() == SECRET.value
         for mount in ("one", "two"):
-            driver(agent, "Unmount", {"Name": "p_dso_web", "ID": mount})
+            agent.engine("Unmount", {"Name": "p_dso_web", "ID": mount})
         assert agent.value("dso://fake/a") == SECRET.text
         agent.stop()
 
@@ -260,13 +248,14 @@ def test_no_value_is_anywhere_but_in_memory(agent: Agent, engine: Engine) -> Non
     agent.start()
     agent.resolve("dso://fake/a", "dso://some/name", "dso://fake/a#value", "dso://fake/a#nothing", checks=["dso://a"])
     agent.request("PUT", "/v1/volumes", VOLUME)
-    mounted = driver(agent, "Mount", {"Name": "p_dso_web", "ID": "one"})
+    agent.engine("Create", {"Name": "p_dso_web"})
+    mounted = agent.engine("Mount", {"Name": "p_dso_web", "ID": "one"})
     assert not mounted.get("Err"), mounted
     outputs = {path: agent.request("GET", path).body for path in ("/v1/status", "/v1/secrets", "/metrics", "/v1/logs")}
     outputs["the log"] = agent.log.encode()
     fed = [agent.secrets_file]  # what the provider has them from
     swept = assert_absent(SECRET, engine=engine, outputs=outputs, places=[agent.directory], allow=fed)
     assert swept.files
-    driver(agent, "Unmount", {"Name": "p_dso_web", "ID": "one"})
+    agent.engine("Unmount", {"Name": "p_dso_web", "ID": "one"})
     agent.stop()
     assert_absent(SECRET, engine=engine, outputs={"the log": agent.log.encode()}, places=[agent.directory], allow=fed)

@@ -187,16 +187,91 @@ def test_a_volume_cannot_hold_what_its_owner_may_not_read(strict_agent: Agent) -
     assert as_user(ALICE, put)[0] == 200
 
 
-def test_a_volume_can_be_changed_only_by_who_may_read_what_it_holds(strict_agent: Agent) -> None:
-    def put(reference: str) -> int:
-        files = [{"name": "f", "template": "{{" + reference + "}}", "uid": 0, "gid": 0, "mode": 0o444}]
-        body = {"volumes": {"shared_dso_web": {"files": files, "secrets": []}}}
-        return strict_agent.request("PUT", "/v1/volumes", body).status
+def volume_of(reference: str) -> dict[str, Any]:
+    """A volume with one file."""
+    return {
+        "files": [{"name": "f", "template": "{{" + reference + "}}", "uid": 0, "gid": 0, "mode": 0o444}],
+        "secrets": [],
+    }
 
-    assert as_user(ALICE, lambda: put("dso://prod/db")) == 200
-    assert as_user(BOB, lambda: put("dso://staging/db")) == 403
-    assert as_user(ALICE, lambda: put("dso://prod/db")) == 200
-    assert as_user(ROOT, lambda: put("dso://staging/db")) == 200
+
+def put(agent: Agent, user: User, *names: str, reference: str) -> list[Any]:
+    """What a user is told who defines volumes: the status, the error's code and message."""
+
+    def ask() -> tuple[int, str, str]:
+        body = {"volumes": {name: volume_of(reference) for name in names}}
+        answer = agent.request("PUT", "/v1/volumes", body)
+        fault = answer.json().get("error", {})
+        return answer.status, fault.get("code", ""), fault.get("message", "")
+
+    return list(as_user(user, ask))
+
+
+def engine_makes(agent: Agent, name: str, reference: str) -> None:
+    """As the Engine does when somebody who may use it runs `docker dso up`."""
+    assert not agent.engine("Create", {"Name": name, "Opts": {"spec": json.dumps(volume_of(reference))}})["Err"]
+
+
+def content_of(agent: Agent, name: str) -> str:
+    return str(agent.engine("Get", {"Name": name})["Volume"]["Status"]["files"]["f"])
+
+
+def test_a_stranger_who_defines_a_volume_first_is_in_nobodys_way(open_agent: Agent) -> None:
+    """Nor one who defines it again, after its owner and before the Engine makes it."""
+    for user, reference in ((BOB, "dso://fake/other"), (ALICE, "dso://fake/prod/db"), (BOB, "dso://fake/other")):
+        assert put(open_agent, user, "squatted_dso_api", reference=reference)[0] == 200
+    assert "no such volume" in open_agent.engine("Get", {"Name": "squatted_dso_api"})["Err"]
+    engine_makes(open_agent, "squatted_dso_api", "dso://fake/prod/db")
+    assert put(open_agent, BOB, "squatted_dso_api", reference="dso://fake/other")[:2] == [403, "permission_denied"]
+    assert content_of(open_agent, "squatted_dso_api") == "{{dso://fake/prod/db}}"
+
+
+def test_a_volume_the_engine_made_is_changed_by_its_owner_and_root_only(open_agent: Agent) -> None:
+    name = "owned_dso_web"
+    assert put(open_agent, ALICE, name, reference="dso://fake/prod/db")[0] == 200
+    engine_makes(open_agent, name, "dso://fake/prod/db")
+    status, code, message = put(open_agent, BOB, name, reference="dso://fake/other")
+    assert (status, code) == (403, "permission_denied")
+    assert f"the volume {name} has been defined by user {ALICE.uid}" in message
+    assert put(open_agent, BOB, name, reference="dso://fake/prod/db")[0] == 200, "which changes nothing"
+    assert content_of(open_agent, name) == "{{dso://fake/prod/db}}"
+    for user, reference in (
+        (ALICE, "dso://fake/staging/db"),
+        (ROOT, "dso://fake/other"),
+        (ALICE, "dso://fake/prod/db"),
+    ):
+        assert put(open_agent, user, name, reference=reference)[0] == 200
+        assert content_of(open_agent, name) == "{{" + reference + "}}"
+    open_agent.engine("Remove", {"Name": name})
+    assert put(open_agent, BOB, name, reference="dso://fake/other")[0] == 200
+
+
+def test_a_volume_can_be_changed_only_by_who_may_read_what_it_holds(strict_agent: Agent) -> None:
+    name = "shared_dso_web"
+    assert put(strict_agent, ALICE, name, reference="dso://prod/db")[0] == 200
+    engine_makes(strict_agent, name, "dso://prod/db")
+    assert put(strict_agent, BOB, name, reference="dso://staging/db")[0] == 403
+    assert put(strict_agent, ALICE, name, reference="dso://prod/db")[0] == 200
+    assert put(strict_agent, ROOT, name, reference="dso://staging/db")[0] == 200
+
+
+def test_one_member_cannot_fill_the_table_of_volumes(open_agent: Agent) -> None:
+    """10,000 definitions by one: it is told to wait, and the others, root and the Engine have their room."""
+    refused = []
+    for first in range(0, 10_000, 500):
+        answer = put(
+            open_agent, CAROL, *(f"junk{number}" for number in range(first, first + 500)), reference="dso://fake/other"
+        )
+        if answer[0] != 200:
+            refused.append(answer)
+    assert {(status, code) for status, code, _ in refused} == {(429, "busy")}
+    assert "and may have 1000" in refused[0][2]
+    assert len(refused) == 18
+    assert put(open_agent, ALICE, "room_dso_api", reference="dso://fake/prod/db")[0] == 200
+    assert put(open_agent, ROOT, *(f"root{number}" for number in range(1500)), reference="dso://fake/other")[0] == 200
+    engine_makes(open_agent, "room_dso_api", "dso://fake/prod/db")
+    listed = [one["Name"] for one in open_agent.engine("List", {})["Volumes"]]
+    assert not [name for name in listed if name.startswith(("junk", "root"))], "which the Engine would have to list"
 
 
 def test_no_value_is_in_the_log(strict_agent: Agent, open_agent: Agent) -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dso.agent.mounts import Mounted, Mounts, Usage
+from dso.agent.mountspace import THREADS
 from dso.agent.resolver import UnresolvedError
+from dso.agent.volume.checks import VolumeError
+from dso.agent.volume.definitions import CLAIM_SECONDS
 from dso.agent.volumecontent import Timing
 from dso.agent.volumedriver import VolumeDriver
-from dso.agent.volumes import Engine, VolumeError, identify
+from dso.agent.volumes import Engine, identify
 from dso.protocol import codes
 from dso.protocol.agent import Fault, VolumeFile, VolumeSpec
 from dso.protocol.volume import VOLUME_BYTES
@@ -22,6 +26,8 @@ from dso.secret import SecretValue
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
+
+    from dso.agent.volume.definitions import Definition
 
 OURS = identify(os.getpid())  # an Engine that runs
 GONE = Engine(OURS.pid, f"{OURS.pid}:1")  # one that was restarted
@@ -32,6 +38,12 @@ QUICK = Timing(patience=5, first_pause=0.001, longest_pause=0.002, grace=300, sw
 def spec(*names: str) -> VolumeSpec:
     owner = (os.getuid(), os.getgid())
     return VolumeSpec([VolumeFile(name, f"dso://shop/{name}", *owner) for name in names])
+
+
+async def made(driver: VolumeDriver, **volumes: VolumeSpec) -> None:
+    """Have the Engine make volumes."""
+    for name, one in volumes.items():
+        await driver.create(name, {"spec": json.dumps(one.to_json())})
 
 
 class FakeMounts(Mounts):
@@ -153,7 +165,7 @@ def fault(code: str) -> Fault:
 
 def test_mount_fills_and_the_last_unmount_empties(scene: Scene) -> None:
     async def play(driver: VolumeDriver) -> None:
-        await driver.register({NAME: spec("a", "b")})
+        await made(driver, **{NAME: spec("a", "b")})
         assert driver.path(NAME) == driver.get(NAME)["Mountpoint"] == ""
         assert await driver.mount(NAME, "1", OURS) == driver.path(NAME) == scene.path()
         assert await driver.mount(NAME, "2", OURS) == scene.path()
@@ -169,7 +181,7 @@ def test_mount_fills_and_the_last_unmount_empties(scene: Scene) -> None:
 
 def test_same_id_counts_as_often_as_it_was_mounted(scene: Scene) -> None:
     async def play(driver: VolumeDriver) -> None:
-        await driver.register({NAME: spec("a")})
+        await made(driver, **{NAME: spec("a")})
         for _ in range(2):
             await driver.mount(NAME, "1", OURS)
         await driver.unmount(NAME, "1")
@@ -184,7 +196,7 @@ def test_restarted_engine_counts_from_the_beginning(scene: Scene) -> None:
     """It uses the ids it wrote down, and never unmounts for its former process."""
 
     async def play(driver: VolumeDriver) -> None:
-        await driver.register({NAME: spec("a")})
+        await made(driver, **{NAME: spec("a")})
         await driver.mount(NAME, "1", GONE)
         await driver.mount(NAME, "1", OURS)
         await driver.unmount(NAME, "1")
@@ -195,7 +207,7 @@ def test_restarted_engine_counts_from_the_beginning(scene: Scene) -> None:
 
 def test_unknown_ids_and_volumes_can_be_unmounted(scene: Scene) -> None:
     async def play(driver: VolumeDriver) -> None:
-        await driver.register({NAME: spec("a")})
+        await made(driver, **{NAME: spec("a")})
         await driver.unmount(NAME, "never mounted")
         await driver.unmount("no_such_volume", "1")
         await driver.mount(NAME, "1", OURS)
@@ -209,7 +221,7 @@ def test_unknown_ids_and_volumes_can_be_unmounted(scene: Scene) -> None:
 
 def test_nothing_is_taken_from_a_process_that_uses_it_whatever_the_engine_says(scene: Scene) -> None:
     async def play(driver: VolumeDriver) -> None:
-        await driver.register({NAME: spec("a")})
+        await made(driver, **{NAME: spec("a")})
         await driver.mount(NAME, "1", OURS)
         scene.mounts.users = {NAME}
         await driver.unmount(NAME, "1")
@@ -226,7 +238,7 @@ def test_nothing_is_taken_from_a_process_that_uses_it_whatever_the_engine_says(s
 
 def test_holds_the_engine_forgot_pin_nothing_for_ever(scene: Scene) -> None:
     async def play(driver: VolumeDriver) -> None:
-        await driver.register({NAME: spec("a"), "other": spec("a")})
+        await made(driver, **{NAME: spec("a"), "other": spec("a")})
         await driver.mount(NAME, "1", OURS)
         await driver.mount("other", "1", GONE)
         await driver.sweep()
@@ -250,7 +262,7 @@ def test_holds_the_engine_forgot_pin_nothing_for_ever(scene: Scene) -> None:
 
 def test_unmount_of_another_takes_forgotten_holds_with_it(scene: Scene) -> None:
     async def play(driver: VolumeDriver) -> None:
-        await driver.register({NAME: spec("a")})
+        await made(driver, **{NAME: spec("a")})
         await driver.mount(NAME, "forgotten", GONE)
         await driver.mount(NAME, "1", OURS)
         await driver.unmount(NAME, "1")
@@ -263,7 +275,7 @@ def test_holds_of_an_engine_that_cannot_be_seen_count_for_ever(scene: Scene) -> 
     """In another process name space its containers cannot be seen either."""
 
     async def play(driver: VolumeDriver) -> None:
-        await driver.register({NAME: spec("a")})
+        await made(driver, **{NAME: spec("a")})
         await driver.mount(NAME, "1")
         scene.now += 1e6
         await driver.sweep()
@@ -274,10 +286,10 @@ def test_holds_of_an_engine_that_cannot_be_seen_count_for_ever(scene: Scene) -> 
 
 def test_content_follows_the_secret_and_the_definition_at_each_mount(scene: Scene) -> None:
     async def play(driver: VolumeDriver) -> None:
-        await driver.register({NAME: spec("a", "b")})
+        await made(driver, **{NAME: spec("a", "b")})
         await driver.mount(NAME, "1", OURS)
         scene.values["a"] = b"changed"
-        await driver.register({NAME: spec("a", "c")})
+        await driver.register({NAME: spec("a", "c")}, 0)
         assert scene.content() == {"a": b"v", "b": b"v"}
         await driver.mount(NAME, "2", OURS)
         assert scene.content() == {"a": b"changed", "c": b"v"}
@@ -289,10 +301,10 @@ def test_content_follows_the_secret_and_the_definition_at_each_mount(scene: Scen
 def test_definition_that_changes_while_values_are_fetched_counts(scene: Scene) -> None:
     async def change() -> None:
         if scene.renders == 1:
-            await scene.driver.register({NAME: spec("new")})
+            await scene.driver.register({NAME: spec("new")}, 0)
 
     async def play(driver: VolumeDriver) -> None:
-        await driver.register({NAME: spec("old")})
+        await made(driver, **{NAME: spec("old")})
         scene.before_render = change
         await driver.mount(NAME, "1", OURS)
         assert scene.content() == {"new": b"v"}
@@ -309,7 +321,7 @@ def test_mounts_of_one_volume_wait_for_each_other_and_others_do_not(scene: Scene
         assert running.pop() < 2
 
     async def play(driver: VolumeDriver) -> None:
-        await driver.register({NAME: spec("a"), "other": spec("a")})
+        await made(driver, **{NAME: spec("a"), "other": spec("a")})
         scene.before_render = slow
         names = [NAME, "other"] * 5
         await asyncio.gather(*(driver.mount(name, str(number), OURS) for number, name in enumerate(names)))
@@ -326,7 +338,7 @@ def test_mount_is_tried_again_while_a_provider_is_down(code: str, scene: Scene) 
             del scene.values["key"]
 
     async def play(driver: VolumeDriver) -> None:
-        await driver.register({NAME: spec("key")})
+        await made(driver, **{NAME: spec("key")})
         scene.values["key"] = fault(code)
         scene.before_render = come_back
         await driver.mount(NAME, "1", OURS)
@@ -341,7 +353,7 @@ def test_mount_that_waited_long_enough_fails_with_secret_and_provider(scene: Sce
     scene.new()
 
     async def play(driver: VolumeDriver) -> None:
-        await driver.register({NAME: spec("key")})
+        await made(driver, **{NAME: spec("key")})
         scene.values["key"] = fault(codes.UNAVAILABLE)
         with pytest.raises(VolumeError, match=r"dso://shop/key: it said no \(provider vault-prod\) \(tried for 0 s\)"):
             await driver.mount(NAME, "1", OURS)
@@ -356,7 +368,7 @@ def test_provider_that_never_answers_fails_the_mount_too(scene: Scene) -> None:
     scene.new()
 
     async def play(driver: VolumeDriver) -> None:
-        await driver.register({NAME: spec("key")})
+        await made(driver, **{NAME: spec("key")})
         scene.before_render = asyncio.Event().wait  # type: ignore[assignment]
         with pytest.raises(VolumeError, match="did not answer"):
             await driver.mount(NAME, "1", OURS)
@@ -367,7 +379,7 @@ def test_provider_that_never_answers_fails_the_mount_too(scene: Scene) -> None:
 @pytest.mark.parametrize("code", sorted((codes.PROVIDER_CODES | {codes.UNKNOWN_SECRET}) - codes.TRANSIENT))
 def test_mount_fails_at_once_when_waiting_cannot_help(code: str, scene: Scene) -> None:
     async def play(driver: VolumeDriver) -> None:
-        await driver.register({NAME: spec("key", "other")})
+        await made(driver, **{NAME: spec("key", "other")})
         scene.values |= {"key": fault(code), "other": fault(codes.UNAVAILABLE)._replace(reference="dso://shop/other")}
         with pytest.raises(VolumeError, match="vault-prod") as caught:
             await driver.mount(NAME, "1", OURS)
@@ -380,7 +392,7 @@ def test_mount_fails_at_once_when_waiting_cannot_help(code: str, scene: Scene) -
 
 def test_engine_that_hangs_up_while_we_wait_leaves_nothing(scene: Scene) -> None:
     async def play(driver: VolumeDriver) -> None:
-        await driver.register({NAME: spec("key")})
+        await made(driver, **{NAME: spec("key")})
         scene.values["key"] = fault(codes.UNAVAILABLE)
         mounting = asyncio.create_task(driver.mount(NAME, "1", OURS))
         await scene.rendering.wait()
@@ -397,7 +409,7 @@ def test_engine_that_hangs_up_while_we_wait_leaves_nothing(scene: Scene) -> None
 
 def test_engine_that_hangs_up_while_we_write_is_taken_back(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     async def play(driver: VolumeDriver) -> None:
-        await driver.register({NAME: spec("key")})
+        await made(driver, **{NAME: spec("key")})
         loop, reached, go_on = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
         real = scene.mounts.mount
 
@@ -424,7 +436,7 @@ def test_engine_that_hangs_up_while_we_write_is_taken_back(scene: Scene, monkeyp
 
 def test_agent_that_ends_tells_those_who_wait(scene: Scene) -> None:
     async def play(driver: VolumeDriver) -> None:
-        await driver.register({NAME: spec("key")})
+        await made(driver, **{NAME: spec("key")})
         scene.values["key"] = fault(codes.UNAVAILABLE)
         mounting = asyncio.create_task(driver.mount(NAME, "1", OURS))
         await scene.rendering.wait()
@@ -439,7 +451,7 @@ def test_agent_that_ends_tells_those_who_wait(scene: Scene) -> None:
 
 def test_failed_mount_leaves_no_directory(scene: Scene) -> None:
     async def play(driver: VolumeDriver) -> None:
-        await driver.register({NAME: spec("a")})
+        await made(driver, **{NAME: spec("a")})
         scene.mounts.fault = OSError(12, "Cannot allocate memory", scene.path())
         with pytest.raises(VolumeError, match="cannot allocate memory"):
             await driver.mount(NAME, "1", OURS)
@@ -454,7 +466,7 @@ def test_full_volume_is_told_with_the_file_and_what_others_use_stays(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def play(driver: VolumeDriver) -> None:
-        await driver.register({NAME: spec("a", "b")})
+        await made(driver, **{NAME: spec("a", "b")})
         await driver.mount(NAME, "1", OURS)
         scene.values |= {"a": b"new", "b": b"new"}
         with monkeypatch.context() as patch:
@@ -474,7 +486,7 @@ def test_full_volume_is_told_with_the_file_and_what_others_use_stays(
 
 def test_more_than_a_volume_may_hold_is_refused_before_anything_is_mounted(scene: Scene) -> None:
     async def play(driver: VolumeDriver) -> None:
-        await driver.register({NAME: spec("a", "b")})
+        await made(driver, **{NAME: spec("a", "b")})
         scene.values["a"] = bytes(VOLUME_BYTES - 4096)
         with pytest.raises(VolumeError, match=f"the limit is {VOLUME_BYTES}"):
             await driver.mount(NAME, "1", OURS)
@@ -485,7 +497,7 @@ def test_more_than_a_volume_may_hold_is_refused_before_anything_is_mounted(scene
 
 def test_engine_that_does_not_see_the_mount_is_told(scene: Scene) -> None:
     async def play(driver: VolumeDriver) -> None:
-        await driver.register({NAME: spec("a")})
+        await made(driver, **{NAME: spec("a")})
         scene.mounts.unseen = True
         with pytest.raises(VolumeError, match="mount name space of its own"):
             await driver.mount(NAME, "1", OURS)
@@ -496,18 +508,19 @@ def test_engine_that_does_not_see_the_mount_is_told(scene: Scene) -> None:
 
 def test_full_run_directory_is_no_reason_to_fail(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     async def play(driver: VolumeDriver) -> None:
-        await driver.register({NAME: spec("a")})
+        await made(driver, **{NAME: spec("a")})
 
         def fail(*_args: object, **_more: object) -> None:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr("dso.agent.volumes.write_atomic", fail)
+        monkeypatch.setattr("dso.agent.volume.definitions.write_atomic", fail)
         await driver.mount(NAME, "1", OURS)
         assert scene.content() == {"a": b"v"}
         await driver.unmount(NAME, "1")
         assert scene.is_gone()
         with pytest.raises(VolumeError, match="cannot be kept: no space left"):
-            await driver.register({"other": spec("a")})
+            await made(driver, other=spec("a"))
         with pytest.raises(VolumeError, match="cannot be removed: no space left"):
             await driver.remove(NAME)
 
@@ -542,12 +555,12 @@ def test_create_takes_references_only_and_one_option(scene: Scene) -> None:
 
 def test_create_does_not_change_a_volume_in_use_but_register_does(scene: Scene) -> None:
     async def play(driver: VolumeDriver) -> None:
-        await driver.register({NAME: spec("a")})
+        await made(driver, **{NAME: spec("a")})
         await driver.mount(NAME, "1", OURS)
         await driver.create(NAME, {"spec": json.dumps(spec("a").to_json())})
         with pytest.raises(VolumeError, match="in use with another definition"):
             await driver.create(NAME, {"spec": json.dumps(spec("b").to_json())})
-        await driver.register({NAME: spec("b")})
+        await driver.register({NAME: spec("b")}, 0)
         assert driver.get(NAME)["Status"] == {"files": {"b": "dso://shop/b"}, "containers": 1}
 
     scene.run(play)
@@ -555,7 +568,7 @@ def test_create_does_not_change_a_volume_in_use_but_register_does(scene: Scene) 
 
 def test_remove_is_refused_while_in_use(scene: Scene) -> None:
     async def play(driver: VolumeDriver) -> None:
-        await driver.register({NAME: spec("a")})
+        await made(driver, **{NAME: spec("a")})
         await driver.mount(NAME, "1", OURS)
         with pytest.raises(VolumeError, match="is in use"):
             await driver.remove(NAME)  # by somebody else than the Engine that has it
@@ -579,13 +592,13 @@ def test_remove_is_refused_while_in_use(scene: Scene) -> None:
 
 def test_next_agent_takes_over_what_is_used_and_clears_the_rest(scene: Scene) -> None:
     async def first(driver: VolumeDriver) -> None:
-        await driver.register({name: spec("a") for name in ("held", "used", "unused", "forgotten")})
+        await made(driver, **{name: spec("a") for name in ("held", "used", "unused", "forgotten")})
         for name in ("held", "used", "unused", "forgotten"):
             await driver.mount(name, "1", OURS)
         for name in ("used", "unused"):
             del driver._state.holds[name]
         driver._state.save_holds()
-        driver._state.forget("forgotten")
+        driver._definitions.forget("forgotten")
 
     scene.run(first)
     assert len(scene.mounts.present) == 4, "an agent that ends unmounts nothing"
@@ -607,7 +620,7 @@ def test_next_agent_takes_over_what_is_used_and_clears_the_rest(scene: Scene) ->
 
 def test_after_a_reboot_nobody_holds_anything(scene: Scene) -> None:
     async def first(driver: VolumeDriver) -> None:
-        await driver.register({NAME: spec("a")})
+        await made(driver, **{NAME: spec("a")})
         await driver.mount(NAME, "1", OURS)
 
     async def second(driver: VolumeDriver) -> None:
@@ -642,7 +655,7 @@ def test_driver_that_cannot_mount_says_why(scene: Scene, monkeypatch: pytest.Mon
     async def play(driver: VolumeDriver) -> None:
         assert driver.status()["available"] is False
         assert driver.status()["reason"] == "no rights"
-        await driver.register({NAME: spec("a")})
+        await made(driver, **{NAME: spec("a")})
         with pytest.raises(VolumeError, match="no rights"):
             await driver.mount(NAME, "1", OURS)
 
@@ -654,7 +667,7 @@ def test_defect_of_the_resolver_is_no_endless_wait(scene: Scene) -> None:
         raise KeyError("defect")
 
     async def play(driver: VolumeDriver) -> None:
-        await driver.register({NAME: spec("a")})
+        await made(driver, **{NAME: spec("a")})
         scene.before_render = break_down
         with pytest.raises(KeyError):
             await driver.mount(NAME, "1", OURS)
@@ -664,23 +677,99 @@ def test_defect_of_the_resolver_is_no_endless_wait(scene: Scene) -> None:
 
 
 def test_permission_is_asked_for_the_definition_as_it_is_then(scene: Scene) -> None:
-    seen: list[dict[str, VolumeSpec]] = []
+    seen: list[dict[str, Definition]] = []
 
-    async def refuse(former: Mapping[str, VolumeSpec]) -> None:
-        seen.append(dict(former))
+    async def refuse(others: Mapping[str, Definition]) -> None:
+        seen.append(dict(others))
         raise PermissionError
 
     async def play(driver: VolumeDriver) -> None:
+        await made(driver, **{NAME: spec("first")})
         found = await asyncio.gather(
-            driver.register({NAME: spec("theirs")}),
-            driver.register({NAME: spec("mine"), "other": spec("x")}, refuse),
+            driver.register({NAME: spec("theirs")}, 0),
+            driver.register({NAME: spec("mine"), "other": spec("x")}, 1001, refuse),
             return_exceptions=True,
         )
         assert found[0] is None
         assert isinstance(found[1], PermissionError)
-        assert [sorted(former) for former in seen] == [[NAME]]
-        assert [file.name for file in seen[0][NAME].files] == ["theirs"]
+        assert [sorted(others) for others in seen] == [[NAME]]
+        assert [file.name for file in seen[0][NAME].spec.files] == ["theirs"]
         assert list(driver.get(NAME)["Status"]["files"]) == ["theirs"]
+        with pytest.raises(VolumeError, match="no such volume"):
+            await driver.create("other", {})
+
+    scene.run(play)
+
+
+def test_what_the_engine_has_not_made_does_not_exist_for_it(scene: Scene) -> None:
+    """A name that somebody defined must not lead the Engine to us: `docker run -v postgres_data:/x` would take it."""
+
+    async def permit(_others: Mapping[str, Definition]) -> None:
+        return
+
+    async def play(driver: VolumeDriver) -> None:
+        await driver.register({"postgres_data": spec("a")}, 1002, permit)
+        assert driver.volumes() == []
+        assert driver.status()["volumes"] == 0
+        for ask in (driver.get, driver.path):
+            with pytest.raises(VolumeError, match="no such volume"):
+                ask("postgres_data")
+        with pytest.raises(VolumeError, match="no such volume"):
+            await driver.mount("postgres_data", "1", OURS)
+        await driver.create("postgres_data", {})
+        await driver.mount("postgres_data", "1", OURS)
+
+    scene.run(play)
+
+
+def test_a_definition_ends_that_the_engine_made_no_volume_of(scene: Scene) -> None:
+    async def permit(_others: Mapping[str, Definition]) -> None:
+        return
+
+    async def play(driver: VolumeDriver) -> None:
+        await driver.register({"made": spec("a"), "unmade": spec("a")}, 1002, permit)
+        await driver.create("made", {})
+        scene.now += CLAIM_SECONDS
+        await driver.sweep()
+        with pytest.raises(VolumeError, match="no such volume"):
+            await driver.create("unmade", {})
+        scene.now += 1e9
+        await driver.sweep()
+        assert [one["Name"] for one in driver.volumes()] == ["made"]
+
+    scene.run(play)
+
+
+def test_a_volume_that_is_slow_keeps_no_other_waiting(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as there are threads: here all but one are stuck in what containers made."""
+    stuck = THREADS - 1
+    arrived = threading.Barrier(stuck + 1, timeout=60)
+    goes_on = threading.Event()
+    real = scene.mounts.take_down
+
+    def take_down(path: str) -> str:
+        if os.path.basename(path).startswith("slow"):
+            arrived.wait()
+            goes_on.wait(60)
+        return real(path)
+
+    monkeypatch.setattr(scene.mounts, "take_down", take_down)
+
+    async def play(driver: VolumeDriver) -> None:
+        slow = [f"slow{number}" for number in range(stuck)]
+        await made(driver, **{name: spec("a") for name in [*slow, NAME]})
+        for name in slow:
+            await driver.mount(name, "1", OURS)
+        ending = [asyncio.create_task(driver.unmount(name, "1")) for name in slow]
+        try:
+            await asyncio.to_thread(arrived.wait)
+            await driver.mount(NAME, "1", OURS)
+            await driver.unmount(NAME, "1")
+            assert scene.is_gone()
+            assert not any(task.done() for task in ending)
+        finally:
+            goes_on.set()
+            await asyncio.gather(*ending)
 
     scene.run(play)
 

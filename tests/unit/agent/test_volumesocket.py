@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dso.agent import volumedriver, volumesocket
+from dso.agent.volume.checks import VolumeError
 from dso.agent.volumeapi import CONTENT_TYPE
-from dso.agent.volumes import VolumeError
 from dso.agent.volumesocket import DriverServer, listen, open_driver
 from dso.protocol.agent import VolumeFile, VolumeSpec
 from dso.secret import SecretValue
@@ -152,7 +152,7 @@ def test_defect_is_told_without_its_text(serve: Callable[..., None], monkeypatch
     monkeypatch.setitem(globals(), "render", broken)
 
     async def play(server: DriverServer, ask: Any) -> None:
-        await server.driver.register({"v": SPEC})
+        await server.driver.create("v", {"spec": json.dumps(SPEC.to_json())})
         _, _, answer = await ask("VolumeDriver.Mount", {"Name": "v", "ID": "1"})
         assert answer["Err"]
         assert "hunter2" not in json.dumps([answer, EVENTS])
@@ -241,7 +241,7 @@ def test_socket_of_systemd_is_answered_whatever_happens_and_stays(
 
     async def play(server: DriverServer, ask: Any) -> None:
         assert server.driver.status()["name"] == "mine"
-        await server.driver.register({"v": SPEC})
+        await server.driver.create("v", {"spec": json.dumps(SPEC.to_json())})
         _, _, answer = await ask("VolumeDriver.Mount", {"Name": "v", "ID": "1"})
         assert answer["Err"] == reason
 
@@ -264,7 +264,7 @@ def test_engine_that_hangs_up_ends_the_wait(serve: Callable[..., None], monkeypa
     monkeypatch.setitem(globals(), "render", wait)
 
     async def play(server: DriverServer, ask: Any) -> None:
-        await server.driver.register({"v": SPEC})
+        await server.driver.create("v", {"spec": json.dumps(SPEC.to_json())})
         asking = asyncio.create_task(ask("VolumeDriver.Mount", {"Name": "v", "ID": "1"}))
         await reached.wait()
         asking.cancel()
