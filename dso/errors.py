@@ -196,9 +196,15 @@ class NoMemoryFileError(DsoError):
 
 
 class VolumeConflictError(DsoError):
-    """A volume that file secrets need exists already and is not DSO's."""
+    """A volume for file secrets is not DSO's, or belongs to another project than what mounts it."""
 
     code = 37
+
+
+class KeeperError(DsoError):
+    """The container that keeps file secrets in memory does not stay up, or is not what it should be."""
+
+    code = 38
 
 
 class AgentUnavailableError(DsoError):

@@ -5,70 +5,97 @@ from __future__ import annotations
 import os
 
 from dso import paths
-from dso.delivery import pause
-from dso.delivery.archive import Archive
-from dso.delivery.engine import message_of
+from dso.delivery import image, pause
+from dso.delivery.engine import message_of, version_number
+from dso.delivery.identity import check_existing_volumes, check_volumes, is_ours
 from dso.delivery.plan import DIRECTORY, KEEPER_FORMAT, LABEL_FORMAT, NOSWAP, VOLUME_OPTIONS, volume_name
-from dso.errors import EngineError
+from dso.errors import EngineError, VolumeConflictError
 from dso.system.json_fast import loads
 
 TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without importing typing at start-up
 if TYPE_CHECKING:
     from dso.delivery.engine import Engine
     from dso.delivery.plan import StartKeeper, Wanted
+    from dso.system.http import Response
 
-IMAGE_REPOSITORY, IMAGE_TAG = "dso/keeper", KEEPER_FORMAT
 _FIRST_ERROR, _NOT_FOUND = 400, 404
 
 
-def start_keeper(engine: Engine, wanted: Wanted, action: StartKeeper) -> str:
+def start_keeper(engine: Engine, wanted: Wanted, action: StartKeeper, *, noswap: bool = True) -> str:
     """Create and start a keeper, and with it the volumes that are missing; its id.
 
-    noswap (Linux 6.4, not in a user namespace) is tried rather than asked for: the mount then
-    fails with EINVAL, and the empty volumes are made anew without it.
+    The volumes are looked at between the two: from then on the Engine changes them no more, and
+    nothing has been written into them yet. noswap (Linux 6.4, not in a user namespace) is tried
+    rather than asked for: the mount then fails with EINVAL, and the empty volumes are made anew
+    without it.
+
+    Raises:
+        VolumeConflictError: a volume of a needed name exists and is not DSO's.
+        EngineError: the keeper cannot be made or started.
     """
-    keeper_id = _create_keeper(engine, wanted, action)
+    created = _create_keeper(engine, wanted, action, noswap=noswap)
+    volumes = engine.volumes(name=[volume_name(wanted.project)])
+    if created.status >= _FIRST_ERROR:
+        _remove_idle_volumes(engine, wanted, action)
+        check_existing_volumes(volumes, wanted.project, action.services)
+        raise EngineError(f"the Docker Engine could not create the keeper: {message_of(created)}")
+    keeper_id: str = loads(created.body.decode())["Id"]  # type: ignore[index]  # it is an object
+    try:
+        check_volumes(volumes, wanted.project, action.services)
+    except VolumeConflictError:
+        engine.remove_container(keeper_id)
+        _remove_idle_volumes(engine, wanted, action)
+        raise
     started = engine.start_container(keeper_id)
     if started.status < _FIRST_ERROR:
         return keeper_id
     message = message_of(started)
     engine.remove_container(keeper_id)
-    for service in (None, *action.services):
-        engine.remove_volume(volume_name(wanted.project, service))
-    if action.noswap and "invalid argument" in message:
-        return start_keeper(engine, wanted, action._replace(noswap=False))
+    _remove_idle_volumes(engine, wanted, action)
+    if noswap and "invalid argument" in message:
+        return start_keeper(engine, wanted, action, noswap=False)
     raise EngineError(f"the Docker Engine could not start the keeper of project {wanted.project}: {message}")
 
 
-def _create_keeper(engine: Engine, wanted: Wanted, action: StartKeeper) -> str:
+def _remove_idle_volumes(engine: Engine, wanted: Wanted, action: StartKeeper) -> None:
+    """Remove the keeper's volumes that no container uses; only DSO's own, which are empty then."""
+    needed = {volume_name(wanted.project, service) for service in (None, *action.services)}
+    for volume in engine.volumes(name=[volume_name(wanted.project)]):
+        if volume["Name"] in needed and is_ours(volume, wanted.project):
+            engine.remove_volume(volume["Name"])
+
+
+def _create_keeper(engine: Engine, wanted: Wanted, action: StartKeeper, *, noswap: bool) -> Response:
+    """ContainerCreate from the image by its id; it is brought in first where the Engine has none of that id."""
     name = f"{wanted.project}-dso-keeper-{os.urandom(4).hex()}"
-    configuration = _configuration(wanted, action)
-    response = engine.create_container(name, configuration)
-    if response.status == _NOT_FOUND:
-        _import_image(engine)
-        response = engine.create_container(name, configuration)
-    if response.status >= _FIRST_ERROR:
-        raise EngineError(f"the Docker Engine could not create the keeper: {message_of(response)}")
-    keeper_id: str = loads(response.body.decode())["Id"]  # type: ignore[index]  # it is an object
-    return keeper_id
+    configuration = _configuration(wanted, action, noswap=noswap)
+
+    def create(architecture: str) -> Response | None:
+        response = None
+        for image_id in image.candidates(architecture, version_number(engine.api_version)):
+            response = engine.create_container(name, {**configuration, "Image": image_id})
+            if response.status != _NOT_FOUND:
+                break
+        return response
+
+    response = create(image.likely_architecture())
+    if response is None or response.status == _NOT_FOUND:
+        architecture = engine.version().get("Arch", "")
+        engine.load_image(image.archive(architecture))
+        response = create(architecture)
+        assert response is not None  # noqa: S101  # `archive` refuses an architecture without candidates
+    return response
 
 
-def _import_image(engine: Engine) -> None:
-    """Make the keeper's image out of the bytes of its one program: no registry is needed."""
-    archive = Archive(0)
-    archive.add_file(pause.NAME, pause.executable(engine.version().get("Arch", "")), mode=0o555)
-    engine.import_image(IMAGE_REPOSITORY, IMAGE_TAG, archive.finish(), (f'ENTRYPOINT ["/{pause.NAME}"]',))
-
-
-def _configuration(wanted: Wanted, action: StartKeeper) -> dict[str, object]:
-    """The body of ContainerCreate. No Compose labels: `down --remove-orphans` must not take the keeper."""
-    mounts = [_mount(wanted, service, noswap=action.noswap) for service in (None, *action.services)]
+def _configuration(wanted: Wanted, action: StartKeeper, *, noswap: bool) -> dict[str, object]:
+    """The body of ContainerCreate without the image. No Compose labels: `down --remove-orphans` must not take it."""
+    mounts = [_mount(wanted, service, noswap=noswap) for service in (None, *action.services)]
     return {
-        "Image": f"{IMAGE_REPOSITORY}:{IMAGE_TAG}",
         "Entrypoint": [f"/{pause.NAME}"],
         "Cmd": [],
         "User": "0:0",
         "StopSignal": "SIGKILL",
+        "Healthcheck": {"Test": ["NONE"]},
         "Labels": {
             paths.LABEL_ROLE: "keeper",
             paths.LABEL_PROJECT: wanted.project,

@@ -158,7 +158,7 @@ class Engine:
         offered = refusal.headers.get("api-version", "")
         if "client version" not in message_of(refusal) or offered == self._used_version:
             return False
-        if _version_number(offered) < OLDEST_API:
+        if version_number(offered) < OLDEST_API:
             raise EngineUnsupportedError(
                 f"this Engine is too old: it speaks API {offered or 'of an unknown version'}",
                 hint="DSO needs Docker Engine 20.10 (API 1.41) or newer",
@@ -212,17 +212,19 @@ class Engine:
     # Containers
 
     def containers(
-        self, labels: Sequence[str] = (), statuses: Sequence[str] = (), limit: int = 0
+        self,
+        labels: Sequence[str] = (),
+        statuses: Sequence[str] = (),
+        limit: int = 0,
+        volumes: Sequence[str] = (),
     ) -> list[dict[str, Any]]:
         """Containers (ContainerList), running or not, with all these labels ("name" or "name=value").
 
-        With statuses only those that have one of them, with a limit only so many, the newest.
+        With statuses only those that have one of them, with volumes only those that mount one of
+        them, with a limit only so many, the newest.
         """
-        filters: dict[str, list[str]] = {}
-        if labels:
-            filters["label"] = list(labels)
-        if statuses:
-            filters["status"] = list(statuses)
+        wanted = {"label": labels, "status": statuses, "volume": volumes}
+        filters = {name: list(values) for name, values in wanted.items() if values}
         query = {"all": "1"}
         if filters:
             query["filters"] = _encode(filters).decode()
@@ -240,18 +242,19 @@ class Engine:
         return found
 
     def create_container(self, name: str, configuration: Mapping[str, object]) -> Response:
-        """ContainerCreate; 404 (no such image) and 409 (name taken) are the caller's."""
+        """ContainerCreate; a refusal (404: no such image) is the caller's."""
         body = _encode(configuration)
-        return self.request("POST", "/containers/create", {"name": name}, body, expected=(_NOT_FOUND, _CONFLICT))
+        expected = (_BAD_REQUEST, _NOT_FOUND, _CONFLICT, _SERVER_ERROR)
+        return self.request("POST", "/containers/create", {"name": name}, body, expected=expected)
 
     def start_container(self, container_id: str) -> Response:
         """ContainerStart; a refusal (a volume that cannot be mounted: 500) is the caller's."""
         return self.request("POST", f"/containers/{quote(container_id)}/start", expected=(_BAD_REQUEST, _SERVER_ERROR))
 
     def remove_container(self, container_id: str) -> None:
-        """Remove a container, running or not; nothing happens when it is gone or going."""
+        """Remove a container, running or not, with its anonymous volumes; nothing happens when it is gone or going."""
         path = f"/containers/{quote(container_id)}"
-        self.request("DELETE", path, {"force": "1", "v": "0"}, expected=(_NOT_FOUND, _CONFLICT))
+        self.request("DELETE", path, {"force": "1", "v": "1"}, expected=(_NOT_FOUND, _CONFLICT))
 
     def put_archive(self, container_id: str, directory: str, archive: bytes) -> None:
         """Extract a tar archive, made in memory, into a directory of a container."""
@@ -289,16 +292,13 @@ class Engine:
         response = self.request("DELETE", f"/volumes/{quote(name)}", expected=(_NOT_FOUND, _CONFLICT))
         return response.status != _CONFLICT
 
-    def import_image(self, repository: str, tag: str, archive: bytes, changes: Sequence[str]) -> None:
-        """Make an image from a tar archive of its root file system (ImageCreate, fromSrc=-)."""
-        query = {"fromSrc": "-", "repo": repository, "tag": tag}
-        parameters = "".join(f"&changes={quote(change)}" for change in changes)
-        path = "/images/create?" + "&".join(f"{name}={quote(value)}" for name, value in query.items()) + parameters
-        response = self.request("POST", path, body=archive, content_type="application/x-tar")
+    def load_image(self, archive: bytes) -> None:
+        """Bring in an image that is whole in an archive (ImageLoad): what `docker load` does."""
+        response = self.request("POST", "/images/load", {"quiet": "1"}, archive, content_type="application/x-tar")
         for line in response.body.splitlines():  # progress, one JSON object a line; a failure is one of them
             event = _decode(line) if line.strip() else {}
             if "error" in event:
-                raise EngineError(f"the Docker Engine could not import {repository}:{tag}: {event['error']}")
+                raise EngineError(f"the Docker Engine could not load an image: {event['error']}")
 
     def version(self) -> dict[str, Any]:
         """What `docker version` shows of the server (SystemVersion): Version, ApiVersion, Arch, KernelVersion..."""
@@ -322,7 +322,8 @@ def message_of(response: Response) -> str:
     return text[:2000] or f"status {response.status}"
 
 
-def _version_number(text: str) -> tuple[int, ...]:
+def version_number(text: str) -> tuple[int, ...]:
+    """A version as numbers that can be compared: (1, 45) for "1.45"."""
     return tuple(int(part) for part in text.split(".") if part.isdigit())
 
 

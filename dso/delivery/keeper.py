@@ -10,28 +10,25 @@ import os
 from typing import NamedTuple
 
 from dso import paths
-from dso.delivery import locks, pause
-from dso.delivery.archive import Archive, read_files
+from dso.delivery import identity, locks
 from dso.delivery.container import start_keeper
+from dso.delivery.content import is_written, read_manifest, survey, write_files
 from dso.delivery.engine import LIVE_STATUSES
+from dso.delivery.identity import COMPOSE_PROJECT_LABEL
 from dso.delivery.plan import (
     DIRECTORY,
-    IN_DOUBT,
     LABEL_FORMAT,
-    MANIFEST,
-    FileState,
     Keeper,
-    Manifest,
     Observed,
     StartKeeper,
     Wanted,
     WriteFiles,
+    keeper_seal,
     plan,
     suitable_keeper,
     volume_name,
 )
-from dso.errors import ContainerNotFoundError, EngineError
-from dso.protocol.volume import STAGING
+from dso.errors import ContainerNotFoundError, EngineError, KeeperError
 
 TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without importing typing at start-up
 if TYPE_CHECKING:
@@ -41,7 +38,6 @@ if TYPE_CHECKING:
     from dso.delivery.engine import Engine
     from dso.delivery.plan import ServiceVolume
 
-COMPOSE_PROJECT_LABEL = "com.docker.compose.project"
 SWEEP_AFTER = 3600  # seconds: how long another vault's keeper is left alone
 _HOLDING = ("running", "paused")
 
@@ -51,6 +47,7 @@ class KeeperState(NamedTuple):
 
     `running` without `content` means that the memory was lost (the Engine or the keeper was
     restarted): `up` delivers again. `delivered_at` is in seconds since 1970, 0 without content.
+    `impostor` is the name of a container that has a keeper's labels and is not one, or "".
     """
 
     project: str
@@ -60,6 +57,7 @@ class KeeperState(NamedTuple):
     delivered_at: int
     files: int
     vault_id: str
+    impostor: str = ""
 
 
 def in_use(engine: Engine, project: str) -> locks.Lock:
@@ -77,10 +75,11 @@ def deliver(engine: Engine, project: str, volumes: Sequence[ServiceVolume], *, v
     """See to it that each of the services' volumes holds exactly these files, in memory only.
 
     Services that are not named keep what they have. Two Engine requests when everything is there
-    already, a third one when content changed. Call it within `in_use`.
+    already, two more when content changed. Call it within `in_use`.
 
     Raises:
-        VolumeConflictError: a volume of that name is not DSO's.
+        VolumeConflictError: a volume of that name is not DSO's, or a container of somebody else mounts it.
+        KeeperError: the keeper does not stay up, or a container passes itself off as one.
         UnsuitableValueError: the files do not fit.
         EngineError, EngineUnreachableError, EngineUnsupportedError, DockerNotFoundError: see Engine.request.
     """
@@ -97,7 +96,7 @@ def deliver(engine: Engine, project: str, volumes: Sequence[ServiceVolume], *, v
             if isinstance(action, StartKeeper):
                 target = start_keeper(engine, wanted, action)
             elif isinstance(action, WriteFiles):
-                _write_files(engine, target, action)
+                write_files(engine, wanted, target, action, continues=is_written(observed.manifest))
             else:
                 engine.remove_container(action.id)
 
@@ -108,6 +107,9 @@ def release(engine: Engine, project: str, *, remove_volumes: bool) -> bool:
     Call it outside `in_use`. With remove_volumes the volumes go too, but for those that a stopped
     container uses (they are empty). Returns whether the project is without a keeper now; False
     means that a container runs or that another command is at work.
+
+    Raises:
+        KeeperError: done, but a container passes itself off as a keeper, or goes on holding the secrets.
     """
     lock = locks.take_over(engine.identity, project)
     if lock is None:
@@ -115,10 +117,13 @@ def release(engine: Engine, project: str, *, remove_volumes: bool) -> bool:
     with lock:
         if _has_live_container(engine, project):
             return False
-        for keeper in _keepers(engine, project):
+        keepers, impostors = _keepers(engine, project)
+        for keeper in keepers:
             engine.remove_container(keeper.id)
         if remove_volumes:
             _remove_volumes(engine, project)
+        for container in impostors:
+            raise identity.impostor(container)
     return True
 
 
@@ -129,13 +134,17 @@ def sweep(engine: Engine, *, vault_id: str | None, spared: str | None = None) ->
     on the project, and it belongs to this vault, or is older than an hour and was not delivered to
     within that hour: the project of another user or another machine, whose locks cannot be seen
     here, may be about to start. `spared` is a project whose keeper `release` has just left alone.
+
+    Raises:
+        KeeperError: done, but a container goes on holding secrets of a project.
     """
     from time import time
 
-    keepers = _keepers(engine)
-    idle_volumes = engine.volumes(label=[f"{paths.LABEL_ROLE}=volume"], dangling=["true"], driver=["local"])
+    keepers, _ = _keepers(engine)
+    labelled = engine.volumes(label=[f"{paths.LABEL_ROLE}=volume"], dangling=["true"], driver=["local"])
+    idle_volumes = [volume for volume in labelled if identity.is_ours(volume, _project_of(volume))]
     due = {keeper.project for keeper in keepers if keeper.vault_id == vault_id or keeper.created < time() - SWEEP_AFTER}
-    due |= {volume["Labels"].get(paths.LABEL_PROJECT, "") for volume in idle_volumes}
+    due |= {_project_of(volume) for volume in idle_volumes}
     due -= {
         keeper.project for keeper in keepers if keeper.vault_id != vault_id and keeper.created >= time() - SWEEP_AFTER
     }
@@ -153,18 +162,24 @@ def sweep(engine: Engine, *, vault_id: str | None, spared: str | None = None) ->
 
 
 def _delivered_since(engine: Engine, keeper: Keeper, seconds: int) -> bool:
-    """Whether a keeper got its files within so many seconds."""
+    """Whether a keeper got its files within so many seconds; a clock elsewhere may be as much ahead."""
     from time import time
 
-    manifest = _read_manifest(engine, keeper) if keeper.holds else None
-    return manifest is not None and manifest.delivered_at > time() - seconds
+    manifest = read_manifest(engine, keeper) if keeper.holds else None
+    return manifest is not None and abs(time() - manifest.delivered_at) < seconds
 
 
 def states(engine: Engine) -> list[KeeperState]:
-    """The keepers of this Engine, one entry for each project, sorted by name."""
+    """The keepers of this Engine, one entry for each project, sorted by name; then what passes itself off as one."""
+    keepers, impostors = _keepers(engine)
+    labelled = {volume["Name"]: volume for volume in engine.volumes(label=[f"{paths.LABEL_ROLE}=volume"])}
     found: dict[str, KeeperState] = {}
-    for keeper in sorted(_keepers(engine), key=lambda keeper: (keeper.project, keeper.holds)):
-        manifest = _read_manifest(engine, keeper) if keeper.holds else None
+    for keeper in sorted(keepers, key=lambda keeper: (keeper.project, keeper.holds)):
+        names = [volume_name(keeper.project, service) for service in (None, *keeper.services)]
+        if not all(identity.is_ours(labelled.get(name, {}), keeper.project) for name in names):
+            found[keeper.project] = _impostor_state(keeper.project, keeper.id[:12])
+            continue
+        manifest = read_manifest(engine, keeper) if keeper.holds else None
         found[keeper.project] = KeeperState(
             project=keeper.project,
             services=tuple(sorted(keeper.services)),
@@ -174,7 +189,15 @@ def states(engine: Engine) -> list[KeeperState]:
             files=sum(len(files) for files in manifest.services.values()) if manifest else 0,
             vault_id=keeper.vault_id,
         )
-    return list(found.values())
+    of_others = [
+        _impostor_state(container["Labels"].get(paths.LABEL_PROJECT, ""), identity.container_name(container))
+        for container in impostors
+    ]
+    return [*found.values(), *of_others]
+
+
+def _impostor_state(project: str, name: str) -> KeeperState:
+    return KeeperState(project, (), running=False, content=False, delivered_at=0, files=0, vault_id="", impostor=name)
 
 
 def _sweep_projects(
@@ -192,13 +215,19 @@ def _sweep_projects(
     for keeper in keepers:
         if keeper.project in candidates:
             engine.remove_container(keeper.id)
-    for project in candidates:
-        _remove_volumes(engine, project)
+    held: KeeperError | None = None
+    for project in sorted(candidates):
+        try:
+            _remove_volumes(engine, project)
+        except KeeperError as error:
+            held = held or error
     kept = {keeper.project for keeper in keepers}
     for volume in idle_volumes:
-        project = volume["Labels"].get(paths.LABEL_PROJECT)
+        project = _project_of(volume)
         if project in projects and project not in kept:
             engine.remove_volume(volume["Name"])
+    if held:
+        raise held
     return sorted(candidates)
 
 
@@ -225,21 +254,32 @@ def _is_live(engine: Engine, container_id: str) -> bool:
 
 
 def _observe(engine: Engine, wanted: Wanted) -> Observed:
-    keepers = _keepers(engine, wanted.project)
+    names = [volume_name(wanted.project, volume.service) for volume in wanted.volumes if volume.files]
+    users = identity.users_of(engine, [volume_name(wanted.project), *names], wanted.project)
+    keepers = [_parse_keeper(container) for container in users if identity.is_keeper(container, wanted.project)]
     chosen = suitable_keeper(keepers, wanted)
     holding = chosen or next((keeper for keeper in keepers if keeper.holds), None)
-    manifest = None
-    if holding:
-        manifest = _read_manifest(engine, holding) or _survey(engine, holding, wanted)
-    volumes = () if chosen else engine.volumes(name=[volume_name(wanted.project)])
-    return Observed(keepers, manifest, volumes)
+    manifest = read_manifest(engine, holding) if holding else None
+    if chosen and (manifest is None or manifest.seal != keeper_seal(wanted.mac_key, wanted.project, chosen.id)):
+        volumes = engine.volumes(name=[volume_name(wanted.project)])
+        identity.check_volumes(volumes, wanted.project, chosen.services)
+    if holding and manifest is None:
+        manifest = survey(engine, holding, wanted)
+    return Observed(keepers, manifest)
 
 
-def _keepers(engine: Engine, project: str | None = None) -> list[Keeper]:
+def _keepers(engine: Engine, project: str | None = None) -> tuple[list[Keeper], list[dict[str, Any]]]:
+    """The keepers, and the containers that have a keeper's labels and are none."""
     labels = [f"{paths.LABEL_ROLE}=keeper"]
     if project is not None:
         labels.append(f"{paths.LABEL_PROJECT}={project}")
-    return [_parse_keeper(container) for container in engine.containers(labels)]
+    found = engine.containers(labels)
+    keepers = [_parse_keeper(container) for container in found if identity.is_keeper(container)]
+    return keepers, [container for container in found if not identity.is_keeper(container)]
+
+
+def _project_of(volume: Mapping[str, Any]) -> str:
+    return str(volume["Labels"].get(paths.LABEL_PROJECT, ""))
 
 
 def _parse_keeper(container: Mapping[str, Any]) -> Keeper:
@@ -258,94 +298,30 @@ def _parse_keeper(container: Mapping[str, Any]) -> Keeper:
     )
 
 
-def _read_manifest(engine: Engine, keeper: Keeper) -> Manifest | None:
-    """The manifest, or None: then the memory was lost, or another kind of keeper had it."""
-    archive = engine.get_archive(keeper.id, f"{DIRECTORY}/{MANIFEST}")
-    if archive is None:
-        return None
-    try:
-        for _, content in read_files(archive):
-            return Manifest.decode(content)
-    except ValueError:
-        return None
-    return None
-
-
-def _survey(engine: Engine, keeper: Keeper, wanted: Wanted) -> Manifest:
-    """What is in the services' volumes, all in doubt: in place of a manifest that was lost.
-
-    Containers hold their volumes through a restart of the keeper (which loses the manifest): a
-    file that is not wanted any more has to go from there too. After a restart of the Engine they
-    are empty.
-    """
-    found: dict[str, dict[str, FileState]] = {}
-    for service in (volume.service for volume in wanted.volumes if volume.service in keeper.services):
-        archive = engine.get_archive(keeper.id, f"{DIRECTORY}/{service}")
-        names = [name.partition("/")[2] for name, _ in read_files(archive or b"")]
-        found[service] = {name: IN_DOUBT for name in names if name and not name.startswith(STAGING)}
-    return Manifest(0, found)
-
-
-# Acting
-
-
-def _write_files(engine: Engine, keeper_id: str, action: WriteFiles) -> None:
-    """Write everything with one request; take names away with two more, which is seldom needed."""
-    engine.put_archive(keeper_id, DIRECTORY, _build_archive(action))
-    if action.removed:
-        stale = [f"{DIRECTORY}/{service}/{name}" for service, name in action.removed]
-        try:
-            engine.execute(keeper_id, [f"/{pause.NAME}", *stale])
-        except EngineError:
-            return  # an Engine that forbids exec: the names stay, the files are empty and nobody may read them
-
-
-def _build_archive(action: WriteFiles) -> bytes:
-    """One archive for all volumes; the manifest goes first as "in doubt", and last as it then is.
-
-    The Engine extracts in order and removes what is in an entry's way. A new value is written
-    whole into STAGING, which only root can enter, and then linked to its place, so that a reader
-    never finds half of it. The file that follows takes STAGING's place, and its content away.
-    """
-    archive = Archive(action.after.delivered_at)
-    archive.add_file(MANIFEST, action.during.encode(), mode=0o400)
-    for service, name in action.removed:
-        archive.add_file(f"{service}/{name}", b"", mode=0)
-    for directory in _directories(action):
-        archive.add_directory(directory)
-    for service in sorted(action.staged):
-        archive.add_directory(f"{service}/{STAGING}", mode=0o700)
-    for number, (service, file) in enumerate(action.changed):
-        place, mode = f"{service}/{file.name}", file.mode & 0o7777
-        written = f"{service}/{STAGING}/{number}" if service in action.staged else place
-        archive.add_file(written, file.value.reveal(), uid=file.uid, gid=file.gid, mode=mode)
-        if written != place:
-            archive.add_link(place, written, uid=file.uid, gid=file.gid, mode=mode)
-    for service in sorted(action.staged):
-        archive.add_file(f"{service}/{STAGING}", b"", mode=0)
-        archive.add_directory(f"{service}/{STAGING}", mode=0o700)
-    archive.add_file(MANIFEST, action.after.encode(), mode=0o400)
-    return archive.finish()
-
-
-def _directories(action: WriteFiles) -> list[str]:
-    found: dict[str, None] = {}
-    for service, file in action.changed:
-        parts = [service, *file.name.split("/")]
-        for depth in range(2, len(parts)):
-            found["/".join(parts[:depth])] = None
-    return list(found)
-
-
 def _remove_volumes(engine: Engine, project: str) -> None:
-    """Remove the project's volumes, Cloud Mode's too, but for those that a container, running or not, uses."""
+    """Remove the project's volumes, Cloud Mode's too, but for those that a container, running or not, uses.
+
+    Raises:
+        KeeperError: a container that runs keeps what is in one of them in memory.
+        EngineError: one cannot be removed.
+    """
     refused = ""
+    used = []
     for volume in engine.volumes(label=[f"{paths.LABEL_ROLE}=volume", f"{paths.LABEL_PROJECT}={project}"]):
+        if not identity.is_ours(volume, project) and not identity.is_of_agent(volume, project):
+            continue
         try:
-            engine.remove_volume(volume["Name"])
+            if not engine.remove_volume(volume["Name"]):
+                used.append(volume["Name"])
         except EngineError as error:
             if volume["Driver"] == "local":
                 raise
             refused = refused or (f"{error.message} (is dso-agent running? start it, then run `docker dso down` again)")
     if refused:
         raise EngineError(refused)
+    for container in engine.containers(statuses=LIVE_STATUSES, volumes=used) if used else ():
+        name = identity.container_name(container)
+        raise KeeperError(
+            f"the container {name} goes on using file secrets of project {project}",
+            hint=f"find out who started it (`docker inspect {name}`), then remove it (`docker rm -f {name}`)",
+        )

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from dso import paths
-from dso.errors import UnsuitableValueError, VolumeConflictError
+from dso.errors import UnsuitableValueError
 from dso.protocol.volume import VOLUME_BYTES, memory_needed, name_fault
 from dso.secret import SecretValue, is_segment, mac
 from dso.system.json_fast import dumps, loads
 
 TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without importing typing at start-up
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
 KEEPER_FORMAT = "1"  # a keeper made by a DSO with another arrangement is replaced
@@ -58,14 +57,18 @@ IN_DOUBT = FileState("", 0, 0, 0)
 
 
 class Manifest(NamedTuple):
-    """What the volumes hold: when that was delivered (seconds since 1970), and the files of each service."""
+    """What the volumes hold: when that was delivered (seconds since 1970), and the files of each service.
+
+    `seal` says who wrote it: `keeper_seal` of the keeper whose volumes were looked at before.
+    """
 
     delivered_at: int
     services: dict[str, dict[str, FileState]]
+    seal: str = ""
 
     def encode(self) -> bytes:
         """JSON, as it lies in the parent volume."""
-        return dumps({"delivered_at": self.delivered_at, "services": self.services}).encode()
+        return dumps({"delivered_at": self.delivered_at, "seal": self.seal, "services": self.services}).encode()
 
     @classmethod
     def decode(cls, text: bytes) -> Manifest:
@@ -76,7 +79,7 @@ class Manifest(NamedTuple):
                 service: {name: FileState(*state) for name, state in files.items()}
                 for service, files in found["services"].items()
             }
-            return cls(int(found["delivered_at"]), services)
+            return cls(int(found["delivered_at"]), services, str(found["seal"]))
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError("not a manifest") from error
 
@@ -96,13 +99,11 @@ class Keeper(NamedTuple):
 class Observed(NamedTuple):
     """What the Engine has of a project.
 
-    `manifest` is None when no keeper runs. `volumes` (VolumeList) is only
-    looked at when a keeper has to be started.
+    `manifest` is None when no keeper runs.
     """
 
     keepers: Sequence[Keeper]
     manifest: Manifest | None
-    volumes: Sequence[Mapping[str, Any]] = ()
 
 
 class Wanted(NamedTuple):
@@ -125,7 +126,6 @@ class StartKeeper(NamedTuple):
     """Create and start a keeper; it is the one that later actions write to."""
 
     services: tuple[str, ...]
-    noswap: bool
 
 
 class WriteFiles(NamedTuple):
@@ -164,7 +164,6 @@ def plan(observed: Observed, wanted: Wanted) -> list[Action]:
     """The actions that bring about what is wanted; none when everything is there.
 
     Raises:
-        VolumeConflictError: a volume of a needed name exists and is not DSO's.
         UnsuitableValueError: a service's files do not fit into its volume, or one of their names cannot be used.
         ValueError: a service's name cannot be used; Compose accepts no such name.
     """
@@ -176,9 +175,8 @@ def plan(observed: Observed, wanted: Wanted) -> list[Action]:
     actions: list[Action] = []
     if keeper is None:
         services = sorted(_all_services(observed.keepers, wanted))
-        noswap = _check_volumes(wanted.project, services, observed.volumes)
         actions += [RemoveKeeper(stale.id) for stale in observed.keepers if not stale.holds]
-        actions.append(StartKeeper(tuple(services), noswap))
+        actions.append(StartKeeper(tuple(services)))
     writing = _plan_files(observed.manifest, wanted)
     if writing:
         actions.append(writing)
@@ -190,20 +188,18 @@ def plan(observed: Observed, wanted: Wanted) -> list[Action]:
     return actions
 
 
-def is_ours(volume: Mapping[str, Any], project: str, *, any_driver: bool = False) -> bool:
-    """Whether a volume (as in VolumeList) is a tmpfs that DSO made for this project.
-
-    With `any_driver` Cloud Mode's, which are an agent's, count too.
-    """
-    labels = volume.get("Labels") or {}
-    options = volume.get("Options") or {}
-    made_by_us = labels.get(paths.LABEL_ROLE) == "volume" and labels.get(paths.LABEL_PROJECT) == project
-    return made_by_us and (any_driver or (volume.get("Driver") == "local" and options.get("type") == "tmpfs"))
-
-
 def file_mac(mac_key: bytes, project: str, service: str, file: SecretFile) -> str:
     """A keyed MAC of a file's content, different for each place it is delivered to."""
     return mac(mac_key, file.value, "delivered", project, service, file.name)
+
+
+def keeper_seal(mac_key: bytes, project: str, keeper_id: str) -> str:
+    """A keyed MAC of a keeper's id, in its manifest: a delivery with this key has looked at its volumes.
+
+    The Engine chooses the id, and changes neither the volumes of a container nor the options of a
+    volume that a container has. So they need not be looked at again.
+    """
+    return mac(mac_key, SecretValue(keeper_id.encode()), "keeper", project)
 
 
 def _identity(wanted: Wanted) -> tuple[str, str]:
@@ -243,29 +239,6 @@ def _check_name(service: str, name: str) -> None:
         f"service {service} cannot have a secret in a file called {name!r}: {why}",
         hint="the file is named after the secret: give that another name (`docker dso secret mv`)",
     )
-
-
-def _check_volumes(project: str, services: Iterable[str], volumes: Sequence[Mapping[str, Any]]) -> bool:
-    """Refuse volumes that are not ours; whether new ones should have the option noswap.
-
-    They should unless one of ours lacks it: then this Engine's kernel does not know it.
-    """
-    needed = {volume_name(project), *(volume_name(project, service) for service in services)}
-    existing = [volume for volume in volumes if volume.get("Name") in needed]
-    for volume in existing:
-        if is_ours(volume, project, any_driver=True) and volume.get("Driver") != "local":
-            raise VolumeConflictError(
-                f"the volume {volume['Name']} is of the driver {volume.get('Driver')}, as in Cloud Mode: "
-                "no secret of the vault is written into it",
-                hint="take the stack down first (`docker dso down`), then start it in Local Mode; "
-                f"or `docker volume rm {volume['Name']}`",
-            )
-        if not is_ours(volume, project):
-            raise VolumeConflictError(
-                f"the volume {volume['Name']} exists and was not made by DSO: no secret is written into it",
-                hint=f"rename the project or the volume; or, if nobody needs it, `docker volume rm {volume['Name']}`",
-            )
-    return all(NOSWAP in (volume.get("Options") or {}).get("o", "").split(",") for volume in existing)
 
 
 def _plan_files(manifest: Manifest | None, wanted: Wanted) -> WriteFiles | None:

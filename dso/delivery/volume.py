@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dso import paths
 from dso.delivery.engine import message_of
-from dso.delivery.plan import is_ours, volume_name
+from dso.delivery.identity import SPEC_OPTION, is_of_agent, is_ours, users_of
+from dso.delivery.plan import volume_name
 from dso.errors import EngineError, FileSecretsUnavailableError, VolumeConflictError
 
 TYPE_CHECKING = False
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from dso.delivery.engine import Engine
     from dso.system.http import Response
 
-OPTION = "spec"  # the driver's one option: the volume's definition as JSON
 _FIRST_ERROR, _CONFLICT = 400, 409
 _LOCAL = "unix://"
 _CONTEXT = "context:"
@@ -29,8 +29,8 @@ _NO_DRIVER = ("error looking up volume plugin", "plugin not found", "no such vol
 def ensure_volumes(engine: Engine, project: str, driver: str, specs: Mapping[str, str]) -> None:
     """See to it that the Engine has each service's volume, made by this driver.
 
-    One request for each volume, whether or not it is there already; its definition is the agent's,
-    which has it before (`PUT /v1/volumes`).
+    One request for each volume, whether or not it is there already, and one before that asks who
+    uses them; a volume's definition is the agent's, which has it before (`PUT /v1/volumes`).
 
     Args:
         engine: the Engine.
@@ -40,15 +40,17 @@ def ensure_volumes(engine: Engine, project: str, driver: str, specs: Mapping[str
 
     Raises:
         FileSecretsUnavailableError: this Engine has no such driver.
-        VolumeConflictError: a volume of that name is not DSO's, or still in use with another driver.
+        VolumeConflictError: a volume of that name is not DSO's, still in use with another driver, or mounted by a
+            container of somebody else.
         EngineError, EngineUnreachableError, ...: see Engine.request.
     """
+    users_of(engine, [volume_name(project, service) for service in specs], project)
     for service, spec in specs.items():
         name = volume_name(project, service)
         labels = {paths.LABEL_ROLE: "volume", paths.LABEL_PROJECT: project, paths.LABEL_SERVICE: service}
-        response = engine.create_volume(name, driver, {OPTION: spec}, labels)
+        response = engine.create_volume(name, driver, {SPEC_OPTION: spec}, labels)
         if response.status >= _FIRST_ERROR and _is_conflict(response) and _remove_former(engine, project, name):
-            response = engine.create_volume(name, driver, {OPTION: spec}, labels)
+            response = engine.create_volume(name, driver, {SPEC_OPTION: spec}, labels)
         if response.status >= _FIRST_ERROR:
             raise _refusal(response, name, driver)
 
@@ -97,7 +99,9 @@ def _remove_former(engine: Engine, project: str, name: str) -> bool:
     """Remove a volume of that name that Local Mode, or another agent, has left; whether it is gone."""
     found: Sequence[Mapping[str, object]] = engine.volumes(name=[name])
     return any(
-        volume.get("Name") == name and is_ours(volume, project, any_driver=True) and engine.remove_volume(name)
+        volume.get("Name") == name
+        and (is_ours(volume, project) or is_of_agent(volume, project))
+        and engine.remove_volume(name)
         for volume in found
     )
 

@@ -29,6 +29,7 @@ from dso.errors import (
 from dso.protocol.agent import Fault, ResolveRequest, ResolveResponse, SecretEntry, VolumeFile
 from dso.protocol.state import ProviderInfo, SecretInfo, SecretList, VolumeDriverState
 from dso.system.http import Response
+from tests.support import listed
 from tests.support.fake_agent import FakeAgent, answer
 
 if TYPE_CHECKING:
@@ -84,6 +85,9 @@ class FakeEngine:
     def create_volume(self, name: str, driver: str, options: Mapping[str, str], labels: Mapping[str, str]) -> Response:
         self.created.append((name, driver, options, labels))
         return self.answers.pop(0) if self.answers else Response(201, {}, b"{}")
+
+    def containers(self, **_filters: object) -> list[dict[str, Any]]:
+        return []
 
     def volumes(self, **_filters: object) -> list[dict[str, Any]]:
         return self.existing
@@ -300,8 +304,7 @@ CONFLICT = refusal(
 
 def test_volume_of_local_mode_makes_way(agent: FakeAgent) -> None:
     engine = FakeEngine(CONFLICT)
-    labels = {"io.dso.role": "volume", "io.dso.project": "shop"}
-    engine.existing = [{"Name": "shop_dso_api", "Driver": "local", "Labels": labels, "Options": {"type": "tmpfs"}}]
+    engine.existing = [listed.volume("api")]
     deliver(agent, engine)
     assert engine.removed == ["shop_dso_api"]
     assert len(engine.created) == 2

@@ -223,12 +223,11 @@ def test_answer_that_is_not_json_is_an_error(fake: FakeEngine, engine: Engine) -
         engine.containers()
 
 
-def test_failed_import_is_found_in_the_progress(fake: FakeEngine, engine: Engine) -> None:
+def test_failed_load_is_found_in_the_progress(fake: FakeEngine, engine: Engine) -> None:
     progress = b'{"status":"importing"}\r\n{"errorDetail":{"message":"x"},"error":"no space left"}\r\n'
     fake.answers = [answer(progress)]
     with pytest.raises(EngineError, match="no space left"):
-        engine.import_image("dso/keeper", "1", b"", ('ENTRYPOINT ["/pause"]',))
-    assert "changes=ENTRYPOINT%20%5B%22%2Fpause%22%5D" in fake.lines[0]
+        engine.load_image(b"")
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dso.delivery import keeper
+from dso.delivery import image, keeper
 from dso.delivery.archive import read_files
 from dso.delivery.plan import SecretFile, ServiceVolume
-from dso.errors import EngineError, EngineUnsupportedError
+from dso.errors import ContainerNotFoundError, EngineError, EngineUnsupportedError, KeeperError, VolumeConflictError
 from dso.secret import SecretValue
 from dso.system.http import Response
+from tests.support import listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,6 +36,7 @@ class FakeEngine:
     """Records calls; `refuse_start` and the others say what goes wrong."""
 
     identity = "fake"
+    api_version = "1.45"
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
@@ -47,25 +49,46 @@ class FakeEngine:
         self.refuse_exec = False
         self.manifest: bytes | None = None
         self.key = KEY
+        self.foreign: dict[str, Any] = {}  # what is otherwise of the service's volume
+        self.gone: set[str] = set()
+        self.listed_volumes = 0
+        self.loses_content = False
+        self.refuse_put = ""
 
     def containers(
-        self, labels: Sequence[str] = (), statuses: Sequence[str] = (), limit: int = 0
+        self, labels: Sequence[str] = (), statuses: Sequence[str] = (), limit: int = 0, volumes: Sequence[str] = ()
     ) -> list[dict[str, Any]]:
         if not self.written:
             return []
-        mounts = [{"Destination": "/run/dso"}, {"Destination": "/run/dso/api"}]
-        labels_of_it = self.created[-1]["Labels"]
-        return [{"Id": "k1", "Labels": labels_of_it, "State": "running", "Created": 0, "Mounts": mounts}]
+        return [listed.keeper("api", Id="k1", Labels=self.created[-1]["Labels"])]
 
     def volumes(self, **filters: Sequence[str]) -> list[dict[str, Any]]:
-        return []
+        self.listed_volumes += 1
+        if not self.created or "volumes" in self.gone:
+            return []
+        mounts = self.created[-1]["HostConfig"]["Mounts"]
+        return [
+            {
+                "Name": mount["Source"],
+                "Driver": mount["VolumeOptions"]["DriverConfig"]["Name"],
+                "Options": mount["VolumeOptions"]["DriverConfig"]["Options"],
+                "Labels": mount["VolumeOptions"]["Labels"],
+                **(self.foreign if mount["Source"] == "shop_dso_api" else {}),
+            }
+            for mount in mounts
+        ]
 
     def get_archive(self, container_id: str, path: str) -> bytes | None:
         return self.manifest if path.endswith("@manifest") else None
 
+    def inspect_container(self, name: str) -> dict[str, Any]:
+        if "keeper" in self.gone:
+            raise ContainerNotFoundError("there is no such container")
+        return {"State": {"Status": "restarting", "ExitCode": 159}, "RestartCount": 3}
+
     def create_container(self, name: str, configuration: Mapping[str, Any]) -> Response:
         if not self.has_image:
-            return refusal(404, "No such image: dso/keeper:1")
+            return refusal(404, f"No such image: {configuration['Image']}")
         self.created.append(configuration)
         return Response(201, {}, json.dumps({"Id": f"k{len(self.created)}"}).encode())
 
@@ -82,15 +105,19 @@ class FakeEngine:
         return True
 
     def put_archive(self, container_id: str, directory: str, archive: bytes) -> None:
+        if self.refuse_put:
+            self.manifest = None
+            raise EngineError(self.refuse_put)
         self.written.append((container_id, archive))
+        self.manifest = None if self.loses_content else _last_manifest(self)
 
     def execute(self, container_id: str, command: Sequence[str]) -> None:
         self.calls.append(("exec", container_id, *command))
         if self.refuse_exec:
             raise EngineError("exec is forbidden here")
 
-    def import_image(self, repository: str, tag: str, archive: bytes, changes: Sequence[str]) -> None:
-        self.calls.append(("import", repository, tag, *changes))
+    def load_image(self, archive: bytes) -> None:
+        self.calls.append(("load", archive))
         self.has_image = True
 
     def version(self) -> dict[str, Any]:
@@ -148,11 +175,12 @@ def test_invalid_argument_that_noswap_is_not_to_blame_for_is_reported(engine: Fa
     assert engine.written == []
 
 
-def test_image_is_imported_when_it_is_missing(engine: FakeEngine) -> None:
+def test_image_is_loaded_when_it_is_missing_and_used_by_its_id(engine: FakeEngine) -> None:
     engine.has_image = False
+    engine.architecture = "arm64"
     deliver(engine, "x")
-    assert engine.calls == [("import", "dso/keeper", "1", 'ENTRYPOINT ["/pause"]')]
-    assert len(engine.created) == 1
+    assert engine.calls == [("load", image.archive("arm64"))]
+    assert [made["Image"] for made in engine.created] == [image.IDS["arm64"][0]]
 
 
 def test_engine_of_another_architecture_is_refused(engine: FakeEngine) -> None:
@@ -165,7 +193,6 @@ def test_engine_of_another_architecture_is_refused(engine: FakeEngine) -> None:
 @pytest.mark.parametrize("refuse", [False, True])
 def test_removed_file_is_emptied_even_where_exec_is_forbidden(refuse: bool, engine: FakeEngine) -> None:
     deliver(engine, "kept", "gone")
-    engine.manifest = _last_manifest(engine)
     engine.refuse_exec = refuse
     deliver(engine, "kept")
     files = dict(read_files(engine.written[-1][1]))
@@ -176,12 +203,14 @@ def test_removed_file_is_emptied_even_where_exec_is_forbidden(refuse: bool, engi
 
 def _last_manifest(engine: FakeEngine) -> bytes:
     """The manifest as GET /containers/ID/archive shows it."""
+    return _archive_of([content for name, content in read_files(engine.written[-1][1]) if name == "@manifest"][-1])
+
+
+def _archive_of(manifest: bytes) -> bytes:
     from dso.delivery.archive import Archive
 
     archive = Archive(0)
-    archive.add_file(
-        "@manifest", [content for name, content in read_files(engine.written[-1][1]) if name[0] == "@"][-1]
-    )
+    archive.add_file("@manifest", manifest)
     return archive.finish()
 
 
@@ -196,12 +225,12 @@ def test_manifest_comes_first_in_doubt_and_last_as_it_then_is(engine: FakeEngine
 
 def test_replaced_file_is_written_aside_and_linked_to_its_place(engine: FakeEngine) -> None:
     deliver(engine, "a")
-    engine.manifest = _last_manifest(engine)
     engine.key = b"x" * 32
     deliver(engine, "a")
     with tarfile.open(fileobj=io.BytesIO(engine.written[-1][1])) as tar:
         entries = [(m.name, m.type, m.linkname, m.mode) for m in tar if m.name != "@manifest"]
     assert entries == [
+        ("@before", tarfile.LNKTYPE, "@manifest", 0o400),  # fails if the files that stay are not there any more
         ("api/..dso", tarfile.DIRTYPE, "", 0o700),
         ("api/..dso/0", tarfile.REGTYPE, "", 0o444),
         ("api/a", tarfile.LNKTYPE, "api/..dso/0", 0o444),
@@ -228,9 +257,56 @@ def test_keeper_has_no_privileges_and_no_compose_label(engine: FakeEngine) -> No
     (configuration,) = engine.created
     assert not [label for label in configuration["Labels"] if label.startswith("com.docker.compose")]
     host = configuration["HostConfig"]
+    assert configuration["Healthcheck"] == {"Test": ["NONE"]}
     assert (host["NetworkMode"], host["ReadonlyRootfs"], host["CapDrop"]) == ("none", True, ["ALL"])
     assert host["SecurityOpt"] == ["no-new-privileges"]
     assert b"value of" not in json.dumps(configuration).encode()
+
+
+def test_volume_that_is_not_ours_stops_the_delivery_before_the_keeper_runs(engine: FakeEngine) -> None:
+    engine.foreign = {"Options": {"type": "tmpfs", "device": "/srv/plain", "o": "bind"}}
+    with pytest.raises(VolumeConflictError, match="shop_dso_api"):
+        deliver(engine, "a")
+    assert engine.written == []
+    assert engine.calls == [("remove", "k1"), ("remove volume", "shop_dso")]  # the foreign one stays
+
+
+def test_volumes_of_a_keeper_are_looked_at_again_unless_its_manifest_has_this_vaults_seal(engine: FakeEngine) -> None:
+    deliver(engine, "a")
+    engine.listed_volumes = 0
+    deliver(engine, "a")
+    deliver(engine, "b")
+    assert engine.listed_volumes == 0
+    engine.foreign = {"Options": None}
+    for manifest in (None, _archive_of(b'{"delivered_at":1,"seal":"copied","services":{}}')):
+        engine.manifest = manifest
+        with pytest.raises(VolumeConflictError, match="shop_dso_api"):
+            deliver(engine, "a")
+    engine.key = b"x" * 32
+    with pytest.raises(VolumeConflictError, match="shop_dso_api"):
+        deliver(engine, "a")
+
+
+def test_keeper_that_has_lost_what_was_written_is_an_error(engine: FakeEngine) -> None:
+    engine.loses_content = True
+    with pytest.raises(KeeperError, match=r"does not stay up.* restarting, was started again 3 times .* 159"):
+        deliver(engine, "a")
+    engine.gone.add("keeper")
+    with pytest.raises(KeeperError, match="somebody has removed it"):
+        deliver(engine, "a")
+
+
+def test_keeper_that_lost_the_files_that_stay_is_an_error(engine: FakeEngine) -> None:
+    deliver(engine, "a")
+    engine.refuse_put = "link /run/dso/@manifest /run/dso/@before: no such file or directory"
+    with pytest.raises(KeeperError, match="does not stay up"):
+        deliver(engine, "a", "b")
+
+
+def test_other_refusals_of_an_archive_are_the_engines_errors(engine: FakeEngine) -> None:
+    engine.refuse_put = "no space left on device"
+    with pytest.raises(EngineError, match="no space left"):
+        deliver(engine, "a")
 
 
 def test_nothing_wanted_asks_the_engine_nothing(engine: FakeEngine) -> None:

@@ -22,10 +22,11 @@ from dso.delivery.plan import (
     Wanted,
     WriteFiles,
     file_mac,
+    keeper_seal,
     plan,
     volume_name,
 )
-from dso.errors import UnsuitableValueError, VolumeConflictError
+from dso.errors import UnsuitableValueError
 from dso.protocol.volume import VOLUME_BYTES
 from dso.secret import SecretValue
 
@@ -58,15 +59,6 @@ def delivered(goal: Wanted) -> Manifest:
     return Manifest(50, services)
 
 
-def ours(name: str, options: str = "size=64m,noswap", **labels: str) -> dict[str, Any]:
-    return {
-        "Name": name,
-        "Driver": "local",
-        "Labels": {"io.dso.role": "volume", "io.dso.project": "shop", **labels},
-        "Options": {"type": "tmpfs", "device": "tmpfs", "o": options},
-    }
-
-
 API = ServiceVolume("api", (file("password", uid=1000, mode=0o400), file("key")))
 DB = ServiceVolume("db", (file("password", b"other"),))
 
@@ -74,7 +66,7 @@ DB = ServiceVolume("db", (file("password", b"other"),))
 def test_first_delivery_starts_a_keeper_and_writes_everything() -> None:
     goal = wanted(API, DB)
     start, write = plan(Observed([], None), goal)
-    assert start == StartKeeper(("api", "db"), noswap=True)
+    assert start == StartKeeper(("api", "db"))
     assert isinstance(write, WriteFiles)
     assert write.changed == (("api", API.files[0]), ("api", API.files[1]), ("db", DB.files[0]))
     assert write.removed == ()
@@ -137,7 +129,7 @@ def test_services_that_are_not_named_keep_what_they_have() -> None:
 def test_new_service_gets_a_keeper_for_the_union_before_the_old_one_goes() -> None:
     observed = Observed([keeper("old", "db")], delivered(wanted(DB)))
     start, write, remove = plan(observed, wanted(API))
-    assert start == StartKeeper(("api", "db"), noswap=True)
+    assert start == StartKeeper(("api", "db"))
     assert isinstance(write, WriteFiles)
     assert [service for service, _ in write.changed] == ["api", "api"]
     assert write.after.services.keys() == {"api", "db"}
@@ -147,7 +139,7 @@ def test_new_service_gets_a_keeper_for_the_union_before_the_old_one_goes() -> No
 def test_stopped_keeper_goes_first_and_its_services_stay() -> None:
     """Containers may still hold the volumes of a keeper that was stopped by hand."""
     actions = plan(Observed([keeper("dead", "db", holds=False)], None), wanted(API))
-    assert actions[:2] == [RemoveKeeper("dead"), StartKeeper(("api", "db"), noswap=True)]
+    assert actions[:2] == [RemoveKeeper("dead"), StartKeeper(("api", "db"))]
 
 
 def test_second_keeper_of_a_broken_off_replacement_goes() -> None:
@@ -160,7 +152,7 @@ def test_second_keeper_of_a_broken_off_replacement_goes() -> None:
 def test_keeper_of_another_vault_or_format_is_replaced(other: dict[str, Any]) -> None:
     goal = wanted(API)
     assert plan(Observed([keeper("k", "api", **other)], delivered(goal)), goal) == [
-        StartKeeper(("api",), noswap=True),
+        StartKeeper(("api",)),
         RemoveKeeper("k"),
     ]
 
@@ -193,42 +185,6 @@ def test_broken_off_removal_is_repeated() -> None:
 def test_no_files_at_all_need_no_keeper() -> None:
     assert plan(Observed([], None), wanted(ServiceVolume("api", ()))) == []
     assert plan(Observed([keeper("dead", "db", holds=False)], None), wanted(ServiceVolume("api", ()))) == []
-
-
-FOREIGN = {
-    "made by hand": {"Name": "shop_dso_api", "Driver": "local", "Labels": None, "Options": None},
-    "another driver": {**ours("shop_dso_api"), "Driver": "nfs"},
-    "on a disk": {**ours("shop_dso_api"), "Options": {"type": "none", "o": "bind", "device": "/srv"}},
-    "without options": {**ours("shop_dso_api"), "Options": None},
-    "another project": ours("shop_dso_api", **{"io.dso.project": "other"}),
-    "the parent": {"Name": "shop_dso", "Driver": "local", "Labels": {}, "Options": {"type": "tmpfs"}},
-}
-
-
-@pytest.mark.parametrize("name", FOREIGN)
-def test_volume_that_is_not_ours_is_never_written_into(name: str) -> None:
-    with pytest.raises(VolumeConflictError, match=FOREIGN[name]["Name"]) as caught:
-        plan(Observed([], None, [FOREIGN[name]]), wanted(API))
-    assert f"docker volume rm {FOREIGN[name]['Name']}" in caught.value.hint
-
-
-def test_volume_of_cloud_mode_is_said_to_be_one() -> None:
-    volume = {**ours("shop_dso_api"), "Driver": "dso"}
-    with pytest.raises(VolumeConflictError, match="driver dso, as in Cloud Mode") as caught:
-        plan(Observed([], None, [volume]), wanted(API))
-    assert "docker dso down" in caught.value.hint
-
-
-def test_volume_of_a_similar_name_does_not_matter() -> None:
-    similar = {"Name": "webshop_dso_api", "Driver": "local", "Labels": None, "Options": None}
-    start, _ = plan(Observed([], None, [similar]), wanted(API))
-    assert start == StartKeeper(("api",), noswap=True)
-
-
-def test_volumes_without_noswap_tell_that_the_engine_has_none() -> None:
-    volumes = [ours("shop_dso", "size=64m"), ours("shop_dso_db", "size=64m")]
-    start, *_ = plan(Observed([keeper("k", "db")], None, volumes), wanted(API))
-    assert start == StartKeeper(("api", "db"), noswap=False)
 
 
 def test_only_services_with_former_content_are_staged() -> None:
@@ -293,11 +249,20 @@ def test_manifest_survives_encoding_and_never_holds_a_value() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"[]", b"{}", b'{"delivered_at":1,"services":{"a":{"b":[1]}}}', b"\xff", b"null"]
+    "text",
+    [
+        *[b"", b"[]", b"{}", b"\xff", b"null", b'{"delivered_at":1,"services":{}}'],
+        b'{"delivered_at":1,"seal":"","services":{"a":{"b":[1]}}}',
+    ],
 )
 def test_damaged_manifest_is_a_value_error(text: bytes) -> None:
     with pytest.raises(ValueError):
         Manifest.decode(text)
+
+
+def test_a_seal_is_one_keepers_one_projects_and_one_vaults() -> None:
+    seals = {keeper_seal(key, *rest) for key, *rest in ((KEY, "shop", "1"), (KEY, "shop", "2"), (KEY, "blog", "1"))}
+    assert len(seals | {keeper_seal(b"x" * 32, "shop", "1")}) == 4
 
 
 def test_volume_names_are_predictable() -> None:

@@ -11,11 +11,12 @@ from dso.delivery.connection import find_target
 from dso.delivery.volume import ensure_volumes, unreachable_reason
 from dso.errors import EngineError, FileSecretsUnavailableError, VolumeConflictError
 from dso.system.http import Response
+from tests.support import listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-OURS = {"io.dso.role": "volume", "io.dso.project": "shop"}
+OURS = listed.volume("api")
 CONFLICT = "create shop_dso_api: driver 'local' already has volume 'shop_dso_api': volume name must be unique"
 
 
@@ -26,12 +27,17 @@ class FakeEngine:
         self.messages = list(messages)
         self.existing = existing or []
         self.in_use = in_use
+        self.users: list[dict[str, Any]] = []
         self.calls: list[str] = []
 
     def create_volume(self, name: str, driver: str, options: Mapping[str, str], labels: Mapping[str, str]) -> Response:
         self.calls.append(f"create {name} {driver} {options['spec']} {labels['io.dso.service']}")
         message = self.messages.pop(0) if self.messages else ""
         return Response(500 if message else 201, {}, json.dumps({"message": message}).encode())
+
+    def containers(self, volumes: list[str]) -> list[dict[str, Any]]:
+        assert volumes == ["shop_dso_api", "shop_dso_db"]
+        return self.users
 
     def volumes(self, **_filters: object) -> list[dict[str, Any]]:
         return self.existing
@@ -71,19 +77,43 @@ def test_refusal_of_the_driver_is_the_engines_error() -> None:
 
 
 def test_former_volume_of_ours_that_nobody_uses_makes_way() -> None:
-    engine = FakeEngine(CONFLICT, existing=[{"Name": "shop_dso_api", "Driver": "local", "Labels": OURS}])
+    engine = FakeEngine(CONFLICT, existing=[OURS])
     ensure(engine)
     assert engine.calls[:3] == ["create shop_dso_api dso A api", "remove shop_dso_api", "create shop_dso_api dso A api"]
 
 
+def test_former_volume_of_another_agent_makes_way() -> None:
+    former = listed.volume("api", Driver="other", Options={"spec": "{}"})
+    engine = FakeEngine(CONFLICT, existing=[former])
+    ensure(engine)
+    assert engine.calls[1] == "remove shop_dso_api"
+
+
 @pytest.mark.parametrize(
-    ("labels", "in_use"), [(None, False), ({**OURS, "io.dso.project": "other"}, False), (OURS, True)]
+    ("change", "in_use"),
+    [
+        ({"Labels": None}, False),
+        ({"Labels": {**OURS["Labels"], "io.dso.project": "other"}}, False),
+        ({"Options": {"type": "tmpfs", "device": "/srv/precious", "o": "bind"}}, False),
+        ({"Options": None}, False),
+        ({"Driver": "nfs"}, False),
+        ({}, True),
+    ],
 )
-def test_volume_of_somebody_else_or_in_use_is_a_conflict(labels: dict[str, str] | None, in_use: bool) -> None:
-    existing = [{"Name": "shop_dso_api", "Driver": "local", "Labels": labels}]
+def test_volume_of_somebody_else_or_in_use_is_a_conflict(change: dict[str, Any], in_use: bool) -> None:
+    engine = FakeEngine(CONFLICT, CONFLICT, existing=[{**OURS, **change}], in_use=in_use)
     with pytest.raises(VolumeConflictError, match="shop_dso_api") as caught:
-        ensure(FakeEngine(CONFLICT, CONFLICT, existing=existing, in_use=in_use))
+        ensure(engine)
     assert "docker dso down" in caught.value.hint
+    assert in_use or not [call for call in engine.calls if call.startswith("remove")]
+
+
+def test_container_of_another_project_that_mounts_one_stops_everything() -> None:
+    engine = FakeEngine()
+    engine.users = [listed.user("evil", "shop_dso_db", project="evil")]
+    with pytest.raises(VolumeConflictError, match="container evil mounts the volume shop_dso_db"):
+        ensure(engine)
+    assert engine.calls == []
 
 
 @pytest.mark.parametrize(
