@@ -189,6 +189,7 @@ class ComposeCall:
 
     def _attach_and_clean_up(self, stack: Stack, flags: Sequence[str]) -> int:
         from dso.delivery import keeper
+        from dso.delivery.borrowed import refuse_borrowed
         from dso.delivery.engine import Engine
 
         backend = self._backend
@@ -196,6 +197,7 @@ class ComposeCall:
         engine = Engine.from_docker_args(self.docker_args)
         try:
             with keeper.in_use(engine, stack.project):
+                refuse_borrowed(engine, stack.model.document)
                 backend.deliver(engine, stack)
                 self.trace(f"delivered file secrets in {engine.requests} Engine requests")
                 if self.command.name == "restart":
@@ -225,8 +227,11 @@ class ComposeCall:
         interrupt = signal(SIGINT, SIG_IGN)  # an impatient ^C must not leave a keeper behind
         try:
             engine = Engine.from_docker_args(self.docker_args)
-            released = not project or keeper.release(engine, project, remove_volumes=remove_volumes)
-            keeper.sweep(engine, vault_id=vault_id, spared=None if released else project)
+            released = False
+            try:
+                released = not project or keeper.release(engine, project, remove_volumes=remove_volumes)
+            finally:  # what is odd about this project does not save others' secrets
+                keeper.sweep(engine, vault_id=vault_id, spared=None if released else project)
         except EngineUnreachableError:
             pass  # whoever needed it before has said so
         except (DsoError, OSError) as error:  # Compose has done its part: its exit code counts
