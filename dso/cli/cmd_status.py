@@ -70,7 +70,7 @@ def _show(args: argparse.Namespace, *, sweep: bool) -> int:
 def _report(args: argparse.Namespace, *, sweep: bool) -> tuple[dict[str, Any], int]:
     from dso.delivery import keeper
     from dso.delivery.engine import Engine
-    from dso.errors import DsoError
+    from dso.errors import DsoError, KeeperError
 
     vault, vault_id = _vault_status()
     mode, agent, code = _mode_status(args)
@@ -84,9 +84,12 @@ def _report(args: argparse.Namespace, *, sweep: bool) -> tuple[dict[str, Any], i
     }
     try:
         with Engine.from_docker_args(args.docker_args) as engine:
-            report["swept"] = keeper.sweep(engine, vault_id=vault_id) if sweep else []
+            try:
+                report["swept"] = keeper.sweep(engine, vault_id=vault_id) if sweep else []
+            except KeeperError as error:  # something holds on to what was swept: that hides nothing else
+                report["engine"], code = {"error": error.message, "hint": error.hint}, code or error.code
             report["projects"] = [_project_status(state, vault_id) for state in keeper.states(engine)]
-            report["engine"] = {"api": engine.api_version}
+            report["engine"]["api"] = engine.api_version
     except DsoError as error:
         report["engine"] = {"error": error.message, "hint": error.hint}
         return report, code or error.code
@@ -131,14 +134,15 @@ def _project_status(state: KeeperState, vault_id: str | None) -> dict[str, Any]:
         "project": state.project,
         "services": list(state.services),
         "files": state.files,
-        "state": "delivered" if state.content else "lost",
+        "state": "impostor" if state.impostor else "delivered" if state.content else "lost",
         "delivered_at": state.delivered_at or None,
         "this_vault": state.vault_id == vault_id,
+        "impostor": state.impostor or None,
     }
 
 
 def _print_report(report: dict[str, Any]) -> None:
-    from dso.cli.output import local_time, print_table, say
+    from dso.cli.output import print_table, say
 
     mode, vault = report["mode"], report["vault"]
     say(f"Mode:    {mode['name']} ({mode['reason']})")
@@ -163,10 +167,18 @@ def _print_report(report: dict[str, Any]) -> None:
             project["project"],
             ", ".join(project["services"]),
             str(project["files"]) if project["state"] == "delivered" else "-",
-            local_time(project["delivered_at"])
-            if project["delivered_at"]
-            else "LOST: run `docker dso up` in the project (the Engine was restarted)",
+            _delivered(project),
         )
         for project in report["projects"]
     ]
     print_table(("project", "services", "files", "delivered"), rows)
+
+
+def _delivered(project: dict[str, Any]) -> str:
+    from dso.cli.output import local_time
+
+    if project["impostor"]:
+        return f"NOT DSO's: the container {project['impostor']} has the labels of a keeper and is not one"
+    if project["delivered_at"]:
+        return local_time(project["delivered_at"])
+    return "LOST: run `docker dso up` in the project (the Engine was restarted)"

@@ -40,7 +40,11 @@ def judged(states: Sequence[KeeperState], live: set[str], sweep: Callable[[], No
     """Keepers whose project does not run, and those that are empty."""
     found = []
     for state in states:
-        if state.project not in live:
+        if state.impostor:
+            what = f"the container {state.impostor} has the labels of a keeper and is not one"
+            cause = "somebody made it who wants secrets written into it, which DSO does not do"
+            found.append(Finding("leftovers", WARNING, what, cause, f"docker rm -f {state.impostor}"))
+        elif state.project not in live:
             what = f"a keeper holds file secrets of {state.project}, of which nothing runs"
             cause = "the stack was stopped without `docker dso down`"
             found.append(Finding("leftovers", WARNING, what, cause, "docker dso status, which removes it", sweep))
