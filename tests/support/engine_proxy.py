@@ -7,6 +7,9 @@
 Everything is passed on unchanged: several requests on a connection, bodies with a length and chunked
 ones, and upgraded connections (attach, exec, BuildKit), whose bytes are no requests any more. With a
 TLS context it listens on a loopback TCP port instead, which makes an Engine that is reached by TLS.
+
+What has to happen between two requests is done by `before`, which is called with each ("GET /info")
+before it is passed on.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
@@ -39,8 +43,15 @@ class EngineProxy:
         connections: how many were accepted.
     """
 
-    def __init__(self, upstream: str = ENGINE_SOCKET, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        upstream: str = ENGINE_SOCKET,
+        *,
+        tls: ssl.SSLContext | None = None,
+        before: Callable[[str], None] = lambda _request: None,
+    ) -> None:
         self.lines: list[str] = []
+        self._before = before
         self.connections = 0
         self._upstream = upstream
         self._tls = tls
@@ -123,6 +134,7 @@ class EngineProxy:
             line, *fields = head.decode("latin-1").split("\r\n")
             with self._lock:
                 self.lines.append(line)
+            self._before(_short(line))
             stream.send()
             headers = {name.strip().lower(): value.strip() for name, _, value in (f.partition(":") for f in fields)}
             if "upgrade" in headers:
