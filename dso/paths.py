@@ -24,6 +24,8 @@ SYSTEM_STATE_DIR = "/var/lib/dso"  # 0700
 SYSTEM_RUNTIME_DIR = "/run/dso"  # 0700
 SYSTEM_VOLUME_SOCKET = "/run/docker/plugins/dso.sock"  # the driver's name is the file's, without .sock
 AGENT_GROUP = "dso"  # who may use root's agent
+PLUGIN_USER_PREFIX = "dso-"  # dso-TYPE: whom root's agent runs plugins of a type as
+PLUGIN_USER = "dso-plugin"  # for types that DSO does not bring and that have no user of their own
 
 # Inside a container.
 CONTAINER_SECRETS_DIR = "/run/secrets/dso"

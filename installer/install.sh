@@ -185,6 +185,7 @@ places() {
         esac
         # Not /etc/systemd/system: that is the administrator's, who can then mask and replace units
         plugin=$found/lib/docker/cli-plugins unit_dir=$found/lib/systemd/system
+        users=$found/lib/sysusers.d/dso.conf
     elif [ -n "$prefix" ]; then
         home=$prefix/lib/dso plugin=$prefix/lib/docker/cli-plugins share=$prefix/share
     else
@@ -416,6 +417,7 @@ plan_agent() {
         add 755 "bin/dso-provider-$each" "$home/plugins/dso-provider-$each"
     done
     add_all man/man8 "$share/man/man8"
+    add 644 sysusers.d/dso.conf "$users"
     for unit in $units; do
         if [ "$prefix" != /usr/local ]; then
             sed "s|^ExecStart=/usr/local/|Environment=DSO_PLUGIN_DIR=$home/plugins\\
@@ -592,6 +594,25 @@ swap() {
     done <"$work/obsolete" || exit 1
 }
 
+# Whom the agent runs plugins as: without them it starts none. They stay when the former version is put back.
+make_users() {
+    is_system && [ -n "$agent" ] || return 0
+    sed -n 's/^u  *\([a-z-]*\).*/\1/p' "$users" | while read -r user; do
+        ! id -u "$user" >/dev/null 2>&1 || continue
+        if has systemd-sysusers; then
+            systemd-sysusers "$users" >"$work/log" 2>&1 </dev/null
+        else
+            useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin \
+                "$user" >"$work/log" 2>&1 </dev/null
+        fi
+        id -u "$user" >/dev/null 2>&1 || {
+            head -n 3 "$work/log" >&2
+            die "cannot make the user $user, whom plugins of the agent run as" \
+                "make it yourself (useradd --system $user) and run this again, or install with --no-agent"
+        }
+    done || exit 1
+}
+
 has_systemd() { is_system && [ -d /run/systemd/system ] && has systemctl; }
 
 look_at_agent() {
@@ -712,6 +733,7 @@ main() {
     plan
     look_at_agent
     if [ ! -s "$work/changed" ] && [ ! -s "$work/obsolete" ]; then
+        [ -n "$dry_run" ] || make_users
         say "DSO $version is installed already; nothing to do"
     elif [ -n "$dry_run" ]; then
         show_plan
@@ -720,6 +742,7 @@ main() {
         stage
         try
         swap
+        make_users
         tell_systemd
         commit
         show_result

@@ -168,6 +168,11 @@ tell() {
     [ "$uid" = 0 ] && [ -n "$agent" ] || return 0
     say "The Docker Engine asks for the volume driver until it is restarted; that makes \`docker volume ls\` slow."
     ! getent group dso >/dev/null 2>&1 || say "kept: the group dso, which files may belong to (groupdel dso)"
+    kept=''
+    for user in dso-vault dso-aws dso-azure dso-huawei dso-plugin; do
+        ! getent passwd "$user" >/dev/null 2>&1 || kept="$kept $user"
+    done
+    [ -z "$kept" ] || say "kept: the users$kept, who own nothing (userdel)"
     ! grep -q ' /run/dso/volumes/' /proc/self/mountinfo 2>/dev/null ||
         say "kept: secrets of running containers, mounted below /run/dso/volumes until the next boot"
 }

@@ -31,6 +31,9 @@ need busybox busybox-static
 need setpriv util-linux
 need openssl openssl
 need dpkg-source dpkg-dev
+
+# Root's agents run plugins as these users, as on every machine that DSO is installed on.
+[ "$(id -u)" != 0 ] || "$here/plugin-users.sh"
 [ "${#missing[@]}" != 0 ] || exit 0
 
 # The tests start a server of their own, on loopback: Debian's must not run here because of them, now or after a boot.

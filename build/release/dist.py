@@ -89,6 +89,7 @@ def lay_out(tree: str, binaries: dict[str, str], public_key: str) -> None:
         archive.install(path, f"{tree}/bin/{name}")
     for unit in sorted((ROOT / "installer" / "systemd").glob("dso-*.*")):
         archive.install(str(unit), f"{tree}/systemd/{unit.name}")
+    archive.install(str(ROOT / "installer" / "sysusers.d" / "dso.conf"), f"{tree}/sysusers.d/dso.conf")
     for name in SCRIPTS:
         script = fill_in((ROOT / "installer" / name).read_text(encoding="utf-8"), public_key)
         Path(tree, name).write_text(script, encoding="utf-8")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dso.agent.environment import redactor_of
 from dso.agent.events import Events
+from dso.agent.isolation.quarters import Quarters
 from dso.agent.logbook import take_over_logging
 from dso.agent.providers import Providers
 from dso.protocol.agent import Fault
@@ -15,18 +16,25 @@ from dso.protocol.provider import ProviderError
 from dso.system.visible import visible
 
 if TYPE_CHECKING:
+    from dso.agent.daemon import Places
     from dso.agent.logbook import Logbook
     from dso.config.model import CloudConfig
 
 
-async def check(config: CloudConfig, plugin_dir: str, book: Logbook) -> int:
+async def check(config: CloudConfig, places: Places, book: Logbook) -> int:
     """Reach every provider, print a line for each, and return the exit code: that of the first failure, or 0."""
     for provider in config.providers.values():
         book.redact(redactor_of(provider))
     take_over_logging(book, asyncio.get_running_loop())
     counted = f"{_counted(len(config.providers), 'provider')}, {_counted(len(config.secrets), 'secret')}"
     print(visible(f"{config.path}: {counted}"))
-    providers = Providers(config.providers, plugin_dir, emit=Events(book), announce=lambda _line: None)
+    providers = Providers(
+        config.providers,
+        places.plugin_dir,
+        quarters=Quarters.of(places.runtime_dir),
+        emit=Events(book),
+        announce=lambda _line: None,
+    )
     await providers.start()
     try:
         outcomes = await asyncio.gather(*(_outcome(providers, name) for name in config.providers))

@@ -17,6 +17,7 @@ from dso.agent.endpoints import Endpoints
 from dso.agent.environment import redactor_of
 from dso.agent.events import Events
 from dso.agent.fingerprints import fingerprint_key
+from dso.agent.isolation.quarters import Quarters
 from dso.agent.logbook import take_over_logging, where
 from dso.agent.metrics import Metrics, resident_memory
 from dso.agent.plugin import RUNNING
@@ -111,7 +112,13 @@ class Agent:
         self.metrics = Metrics(VERSION)
         self.events = Events(book)
         self.events.listen(lambda event: self._notice(event.name))
-        self.providers = Providers(config.providers, self.places.plugin_dir, emit=self.events, announce=book.info)
+        self.providers = Providers(
+            config.providers,
+            self.places.plugin_dir,
+            quarters=Quarters.of(self.places.runtime_dir),
+            emit=self.events,
+            announce=book.info,
+        )
         self.cache = Cache(self.providers.get_many, self._ttl, emit=self.events)
         access = Access(config.access, own_uid=os.geteuid())
         self.resolver = Resolver(config, self.cache, fingerprint_key(self.places.state_dir), access)
@@ -190,6 +197,8 @@ class Agent:
                 f"there is no group {paths.AGENT_GROUP}: nobody but root may use the agent "
                 f"(`groupadd --system {paths.AGENT_GROUP}`, then start it again)"
             )
+        if os.geteuid() != 0:
+            self.book.info("plugins run as this user too: they can read whatever this agent can")
         driver = self._driver_state()
         if driver.available:
             self.book.info(f"file secrets are served to the Engine by the volume driver {driver.name!r}")

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dso.agent.backoff import Backoff
 from dso.agent.environment import plugin_environment
+from dso.agent.isolation.quarters import LOOK_AGAIN
 from dso.agent.logbook import where
 from dso.agent.process import PluginProcess
+from dso.agent.strikes import Strikes
 from dso.agent.trust import plugin_file, trusted_plugin
 from dso.protocol.codes import (
     PLUGIN_GARBAGE,
@@ -23,6 +25,7 @@ from dso.protocol.codes import (
     PLUGIN_SLOW_START,
     PLUGIN_TIMEOUT,
     PLUGIN_UNTRUSTED,
+    PLUGIN_USER,
     PLUGIN_VERSION,
     PROVIDER_CODES,
     TRANSIENT,
@@ -35,12 +38,13 @@ from dso.protocol.redaction import Redactor
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dso.agent.isolation.quarters import Quarters
     from dso.agent.seams import Emit
     from dso.config.model import ProviderConfig
 
 _LOG = logging.getLogger("dso.agent.plugin")
 _DEBUG_LINE = "DEBUG "  # how a plugin begins a line of its log that is for `log_level: debug` only
-_LOOK_AGAIN = frozenset({PLUGIN_MISSING, PLUGIN_UNTRUSTED})  # a look at a file costs nothing: each request may take one
+_LOOK_AGAIN = frozenset({PLUGIN_MISSING, PLUGIN_UNTRUSTED, PLUGIN_USER})  # costs nothing: each request may do it
 _WORTH_WAITING = TRANSIENT - _LOOK_AGAIN  # what the next start may mend by itself
 
 STARTING, RUNNING, WAITING, STOPPED = "starting", "running", "waiting", "stopped"
@@ -84,6 +88,7 @@ class Plugin:
         config: ProviderConfig,
         plugin_dir: str,
         *,
+        quarters: Quarters,
         emit: Emit,
         announce: Callable[[str], None],
         limits: Limits = Limits(),  # noqa: B008  # immutable
@@ -96,8 +101,9 @@ class Plugin:
         self._announce = announce
         self._limits = limits
         self._backoff = Backoff(limits.backoff, limits.longest_backoff, random)
-        self._environment = plugin_environment(config.type, config.env)
-        self._redact = Redactor(config.settings.reveal(), self._environment)
+        environment = plugin_environment(config.type, config.env)
+        self._room = quarters.room(config, environment)
+        self._redactor = Redactor(config.settings.reveal(), environment)
         self._path = ""
         self._state = STARTING
         self._error: ProviderError | None = None
@@ -106,7 +112,7 @@ class Plugin:
         self._failed_starts = 0
         self._told = Initialized(PROTOCOL_VERSION, "", "", 0)
         self._process: PluginProcess | None = None
-        self._strikes = _Strikes()
+        self._strikes = Strikes()
         self._probing: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()  # replaced at every change of state
         self._look_again = asyncio.Event()
@@ -130,6 +136,7 @@ class Plugin:
                 await asyncio.wait([task])
         if self._process is not None:
             await self._process.stop(stopped)
+        await self._room.close()
 
     def hurry(self) -> None:
         """Have a `close` that drains wait no longer."""
@@ -169,7 +176,7 @@ class Plugin:
 
     def good(self) -> None:
         """An answer was as it should be."""
-        self._strikes = _Strikes()
+        self._strikes = Strikes()
 
     def refusal(self, error: object) -> ProviderError:
         """The error of one secret among those of a `get_many`."""
@@ -221,20 +228,25 @@ class Plugin:
     async def _run_once(self) -> ProviderError:
         """Start the program and see it through to its end, whose reason is returned or raised."""
         real_path = trusted_plugin(self._plugin_dir, self.config.type)
+        await self._room.prepare()
         if not self._path:
             self._path = plugin_file(self._plugin_dir, self.config.type)
             self._announce(f"[DSO] Using {self.config.type.upper()} provider plugin: {self._path}")
         self._starts += 1
         self._set(STARTING, self._error)
-        self._strikes = _Strikes()
+        self._strikes = Strikes()
         self._process = process = await PluginProcess.spawn(
-            real_path, self._environment, redact=self._redact, log=self._log_line
+            real_path,
+            self._room.environment,
+            account=self._room.account,
+            redact=self._redact,
+            log=self._log_line,
         )
         try:
             self._told = await self._initialize(process)
             began = time.monotonic()
             self._set(RUNNING, None)
-            await process.gone()
+            await self._see_through(process)
         except ProviderError as error:
             await process.stop(error)
             await process.gone()
@@ -246,13 +258,27 @@ class Plugin:
             self._backoff.succeeded()
         return process.ended.result()
 
+    async def _see_through(self, process: PluginProcess) -> None:
+        """Wait for the end of a process, whose files may be renewed while nobody asks for a secret."""
+        while not process.ended.done():
+            await asyncio.wait([process.ended], timeout=LOOK_AGAIN if self._room.has_files else None)
+            await self.refresh(time.monotonic() + LOOK_AGAIN)
+
+    async def refresh(self, deadline: float) -> None:
+        """Have the plugin see what its files hold now."""
+        await self._room.refresh(deadline)
+
+    def _redact(self, text: str) -> str:
+        """What the plugin wrote, without credentials, and with files called as they are in dso.yaml."""
+        return self._room.original(self._redactor(text))
+
     async def _initialize(self, process: PluginProcess) -> Initialized:
         """Make the program's acquaintance; ProviderError."""
         config = self.config
         params = {
             "protocol": PROTOCOL_VERSION,
             "name": config.name,
-            "config": config.settings.reveal(),
+            "config": self._room.settings,
             "timeout": round(config.timeout * self._limits.margin, 3),
         }
         try:
@@ -355,23 +381,6 @@ class Plugin:
 
     def _log_line(self, line: str) -> None:
         _LOG.log(logging.DEBUG if line.startswith(_DEBUG_LINE) else logging.INFO, "%s: %s", self.config.name, line)
-
-
-class _Strikes:
-    """Counts rounds of requests that came to nothing: those sent side by side are one round."""
-
-    __slots__ = ("_counted_at", "_number")
-
-    def __init__(self) -> None:
-        self._number = 0
-        self._counted_at = float("-inf")
-
-    def count(self, began: float) -> int:
-        """One more that began then; the number of rounds."""
-        if began >= self._counted_at:
-            self._number += 1
-            self._counted_at = time.monotonic()
-        return self._number
 
 
 def _slow_start(seconds: float) -> ProviderError:

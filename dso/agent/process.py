@@ -7,25 +7,27 @@ whatever it has started. It cannot outlive the agent: its input ends then, and t
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import signal
 import subprocess
 import time
 from contextlib import suppress
 from functools import partial
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from dso.agent.isolation.descent import descent
 from dso.agent.lines import LogLines
 from dso.agent.rpc import Calls, oversized_error
-from dso.protocol.codes import PLUGIN_CRASHED, PLUGIN_GARBAGE, PLUGIN_MISSING, PLUGIN_TIMEOUT
+from dso.protocol.codes import PLUGIN_CRASHED, PLUGIN_GARBAGE, PLUGIN_MISSING, PLUGIN_TIMEOUT, PLUGIN_USER
 from dso.protocol.provider import MAX_MESSAGE_BYTES, ProviderError
 from dso.protocol.reading import MessageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-_PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
+    from dso.agent.isolation.accounts import Account
+
 _CHUNK = 65536
 _MOST_SKIPPED = 16 * MAX_MESSAGE_BYTES  # of one line that is too long, before the program is given up
 _SETTLE = 1.0  # seconds between the end of the process and the end of its pipes, whichever comes first
@@ -55,13 +57,20 @@ class PluginProcess:
 
     @classmethod
     async def spawn(
-        cls, path: str, environment: Mapping[str, str], *, redact: Callable[[str], str], log: Callable[[str], None]
+        cls,
+        path: str,
+        environment: Mapping[str, str],
+        *,
+        account: Account | None,
+        redact: Callable[[str], str],
+        log: Callable[[str], None],
     ) -> PluginProcess:
         """Start the program.
 
         Args:
             path: where it is; already trusted.
             environment: the whole of its environment.
+            account: whom to run it as; None: as the agent itself.
             redact: takes credentials out of the messages it sends.
             log: is given each line of its standard error.
 
@@ -81,17 +90,21 @@ class PluginProcess:
                 cwd="/",
                 umask=0o077,
                 start_new_session=True,
-                preexec_fn=_end_with(os.getpid()),  # noqa: PLW1509  # it takes no lock and imports nothing
+                preexec_fn=descent(account),  # noqa: PLW1509  # it takes no lock and imports nothing
             )
         except OSError as error:
-            raise _not_started(path, error) from None
+            raise _not_started(path, error, account) from None
+        except subprocess.SubprocessError:  # in the child, before the program: it could not become the user
+            raise ProviderError(
+                PLUGIN_USER, f"the plugin is not started: the agent cannot run it as {account.name if account else ''}"
+            ) from None
         process = cls(program, redact, log)
         try:
             await process._connect()
         except BaseException as error:
             process._discard()
             if isinstance(error, OSError):
-                raise _not_started(path, error) from None
+                raise _not_started(path, error, account) from None
             raise
         return process
 
@@ -276,7 +289,7 @@ class PluginProcess:
     def _signal(self, number: signal.Signals) -> None:
         """Send a signal to the whole group; its number is ours for as long as the program has not been waited for."""
         if self._program.returncode is None:
-            with suppress(ProcessLookupError, PermissionError):  # nobody left in it, or one that changed its user
+            with suppress(ProcessLookupError, PermissionError):  # nobody left in it
                 os.killpg(self.pid, number)
 
 
@@ -289,23 +302,6 @@ class _Input(asyncio.BaseProtocol):
     def connection_lost(self, _error: Exception | None) -> None:
         if not self._lost.done():
             self._lost.set_result(None)
-
-
-def _end_with(parent: int) -> Callable[[], None]:
-    """What the child does between fork and exec: have the kernel end it when the agent ends, `kill -9` included.
-
-    SIGTERM, so that a plugin of any kind can clear up. It comes when the *thread* ends that started the child: the
-    agent's main thread.
-    """
-    prctl = ctypes.CDLL(None).prctl
-    prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
-
-    def prepare() -> None:
-        prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return prepare
 
 
 def _copy(error: ProviderError) -> ProviderError:
@@ -325,9 +321,15 @@ def _how_it_ended(code: int) -> str:
         return f"was ended by signal {-code}"
 
 
-def _not_started(path: str, error: OSError) -> ProviderError:
+def _not_started(path: str, error: OSError, account: Account | None) -> ProviderError:
     if isinstance(error, FileNotFoundError):
         return ProviderError(
             PLUGIN_MISSING, f"the plugin {path} cannot be started: the interpreter or loader it names does not exist"
+        )
+    if isinstance(error, PermissionError) and account is not None:
+        return ProviderError(
+            PLUGIN_USER,
+            f"the plugin is not started: the user {account.name} may not execute {path}: the file and every directory "
+            f"above it have to let others in, as `chmod 755` does (`namei -l {quote(path)}` shows which does not)",
         )
     return ProviderError(PLUGIN_CRASHED, f"the plugin {path} cannot be started: {error.strerror}")

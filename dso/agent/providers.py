@@ -17,6 +17,7 @@ from dso.protocol.reading import MessageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from dso.agent.isolation.quarters import Quarters
     from dso.agent.seams import Emit
     from dso.config.model import ProviderConfig
 
@@ -35,13 +36,18 @@ class Providers:
         configs: Mapping[str, ProviderConfig],
         plugin_dir: str,
         *,
+        quarters: Quarters,
         emit: Emit,
         announce: Callable[[str], None] | None = None,
         limits: Limits = Limits(),  # noqa: B008  # immutable
         random: Callable[[], float] = _random.random,
     ) -> None:
-        """`announce` is given `[DSO] Using VAULT provider plugin: PATH`; by default it goes to the log."""
+        """`quarters`: as whom plugins run.
+
+        `announce` is given `[DSO] Using VAULT provider plugin: PATH`; by default it goes to the log.
+        """
         self._plugin_dir = plugin_dir
+        self._quarters = quarters
         self._emit = emit
         self._announce = announce or _LOG.info
         self._limits = limits
@@ -51,6 +57,7 @@ class Providers:
 
     async def start(self) -> None:
         """Start every plugin; does not wait for them."""
+        await self._quarters.tidy()
         for plugin in self._plugins.values():
             plugin.start()
 
@@ -70,6 +77,7 @@ class Providers:
         if plugin is None:
             return [_unknown(provider) for _ in requests]
         deadline = time.monotonic() + plugin.config.timeout
+        await plugin.refresh(deadline)
         try:
             size = await plugin.batch(deadline) if len(requests) > 1 else 1
         except ProviderError as error:
@@ -83,7 +91,9 @@ class Providers:
         plugin = self._plugins.get(provider)
         if plugin is None:
             raise _unknown(provider)
-        await plugin.request("check", {}, time.monotonic() + plugin.config.timeout)
+        deadline = time.monotonic() + plugin.config.timeout
+        await plugin.refresh(deadline)
+        await plugin.request("check", {}, deadline)
         plugin.good()
 
     def states(self) -> list[ProviderState]:
@@ -114,6 +124,7 @@ class Providers:
         return Plugin(
             config,
             self._plugin_dir,
+            quarters=self._quarters,
             emit=self._emit,
             announce=self._announce,
             limits=self._limits,

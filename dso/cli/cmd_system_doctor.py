@@ -132,7 +132,7 @@ def _cloud(host: Host, installation: Installation) -> list[Finding]:
         findings += check_programs.units(host, installation, states, is_set_up=is_set_up)
     if not is_set_up:
         return findings
-    findings += _access(host)
+    findings += [*check_agent.plugin_users(host, types), *_access(host)]
     found, status = check_agent.agent(agent_answers)
     may_run = not program_flaws(host, installation, installation.agent)
     return [*findings, *found, *check_agent.providers(host, installation.agent, status, may_run=may_run)]

@@ -16,6 +16,7 @@ from dso.config.sections import Key, Section, Variants
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping as MappingType
+    from typing import Any
 
     from dso.config.document import Node
     from dso.config.reading import Place, Reader, Values
@@ -241,3 +242,23 @@ class ProviderKind(Kind):
 
     def sections(self) -> MappingType[str, Section]:  # noqa: D102
         return {**TYPES, "": THIRD_PARTY}
+
+
+def file_settings(provider_type: str, settings: MappingType[str, Any]) -> list[tuple[tuple[str, ...], str]]:
+    """The settings of a provider that are paths of files: where each stands (`("tls", "ca_cert")`), and the path.
+
+    Of types that DSO does not bring nobody knows which they are: none.
+    """
+    section = TYPES.get(provider_type)
+    return _files(section, settings, ()) if section is not None else []
+
+
+def _files(kind: Kind, settings: MappingType[str, Any], above: tuple[str, ...]) -> list[tuple[tuple[str, ...], str]]:
+    found = []
+    for name, value in settings.items():
+        inner = next((one.keys[name].kind for one in kind.sections().values() if name in one.keys), None)
+        if inner is _FILE and isinstance(value, str):
+            found.append(((*above, name), value))
+        elif inner is not None and isinstance(value, dict):
+            found += _files(inner, value, (*above, name))
+    return found

@@ -7,13 +7,17 @@ import stat
 
 from dso import paths
 from dso.errors import AgentForbiddenError, ConfigError, DsoError
+from dso.host.accounts import PLUGIN_USERS, making, missing_users
 from dso.host.findings import ERROR, NOTE, OK, WARNING, Finding
+from dso.host.installation import OWN_TYPES
 from dso.host.provider_check import check_providers
+from dso.host.setup_steps import call
+from dso.host.units import SERVICE
 from dso.version import VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from dso.host.machine import Host
     from dso.host.provider_check import ProviderHealth
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
 
 _SOCKET = "/run/dso.sock"
 _MEMBERS = 0o660
+_CAPABILITIES = ("CAP_SETUID", "CAP_SETGID", "CAP_KILL")
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -47,6 +52,44 @@ def membership(members: Sequence[str] | None, user: str, session: Sequence[int],
     what = f"{user} is not in the group {group}"
     remedy = f"sudo usermod -aG {group} {user}, then log in again (its members can read the agent's secrets)"
     return [Finding("group", WARNING, what, "only root and its members may use the agent", remedy)]
+
+
+def plugin_users(host: Host, types: Iterable[str]) -> list[Finding]:
+    """Whether the agent can run plugins of these types as users of their own, which it insists on."""
+    own = {paths.PLUGIN_USER_PREFIX + one if one in OWN_TYPES else paths.PLUGIN_USER for one in types}
+    missing = missing_users(host, [name for name in PLUGIN_USERS if name in own])
+    found = []
+    if missing:
+        what = f"there is no user {', '.join(missing)}"
+        cause = "the agent runs each plugin as a user of its own, and starts none as root"
+        fix = _make_users(host, missing) if host.uid == 0 else None
+        found.append(Finding("users", ERROR, what, cause, "sudo docker dso system setup", fix))
+    lacking = _lacking(host) if host.has_systemd else []
+    if lacking:
+        what = f"{SERVICE} lacks {', '.join(lacking)}"
+        cause = (
+            "the agent needs them to run plugins as users of their own; a drop-in or a unit of your own takes them away"
+        )
+        remedy = f"add them to CapabilityBoundingSet= (systemctl cat {SERVICE}), then: sudo docker dso system restart"
+        found.append(Finding("users", ERROR, what, cause, remedy))
+    return found or [
+        Finding("users", OK, f"plugins run as users of their own: {', '.join(sorted(own) or PLUGIN_USERS)}")
+    ]
+
+
+def _lacking(host: Host) -> list[str]:
+    """The capabilities for that which the unit does not have."""
+    shown = host.run(["systemctl", "show", "--property=CapabilityBoundingSet", SERVICE])
+    value = shown.stdout.decode("utf-8", "replace").strip().partition("=")[2].split()
+    return [name for name in _CAPABILITIES if value and name.lower() not in value]
+
+
+def _make_users(host: Host, names: list[str]) -> Callable[[], None]:
+    def fix() -> None:
+        for name in names:
+            call(host, *making(name))
+
+    return fix
 
 
 def files(host: Host) -> list[Finding]:

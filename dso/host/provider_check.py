@@ -18,6 +18,7 @@ _REMEDIES = {
     "throttled": "wait, then try again: the backend wants fewer requests",
     "invalid_config": "correct /etc/dso/dso.yaml, then: sudo docker dso system restart",
     "plugin_missing": "`docker dso system setup --from TARBALL` installs the plugin",
+    "plugin_user": "sudo docker dso system setup",
     "plugin_untrusted": "`docker dso system doctor` names the file and the command that mends it",
 }
 

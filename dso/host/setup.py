@@ -8,6 +8,7 @@ from typing import NamedTuple
 from dso import paths
 from dso.errors import ConfigError, ServiceError, SetupFailedError, SetupUnfinishedError
 from dso.host import setup_steps as steps
+from dso.host.accounts import missing_users
 from dso.host.installation import OWN_TYPES, find_installation, needed_programs, trust_flaws
 from dso.host.setup_steps import Programs
 from dso.host.templates import config_text, environment_text, variables_of
@@ -31,7 +32,10 @@ _FILL_IN = (
 
 
 class Found(NamedTuple):
-    """The machine as it is. `config` is the configuration in /etc/dso; `members` None: there is no group."""
+    """The machine as it is. `config` is the configuration in /etc/dso; `members` None: there is no group.
+
+    `missing_users` are those that plugins run as, and that there are not.
+    """
 
     installation: Installation
     units: Mapping[str, Unit]
@@ -39,6 +43,7 @@ class Found(NamedTuple):
     config: CloudConfig | None
     has_config: bool
     has_environment: bool
+    missing_users: tuple[str, ...] = ()
 
 
 class Wanted(NamedTuple):
@@ -77,7 +82,8 @@ def examine(host: Host) -> Found:
     has_config, has_environment = host.exists(paths.SYSTEM_CONFIG), host.exists(paths.SYSTEM_ENVIRONMENT)
     config = load_system_config(host) if has_config and host.uid == 0 else None
     members = steps.members(host)
-    return Found(find_installation(host), unit_states(host), members, config, has_config, has_environment)
+    users = tuple(missing_users(host))
+    return Found(find_installation(host), unit_states(host), members, config, has_config, has_environment, users)
 
 
 def load_system_config(host: Host) -> CloudConfig:
@@ -143,6 +149,8 @@ def plan(host: Host, found: Found, wanted: Wanted, answers: Callable[[], object]
     todo = [*_programs(host, found, wanted)]
     if found.members is None:
         todo.append(steps.group(host))
+    if found.missing_users:
+        todo.append(steps.plugin_users(host, found.missing_users))
     if wanted.member and wanted.member not in (found.members or ()):
         todo.append(steps.member(host, wanted.member))
     if texts and not host.exists(os.path.dirname(paths.SYSTEM_CONFIG)):

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from dso import paths
 from dso.errors import DsoError, ServiceError, SetupFailedError
+from dso.host.accounts import making, missing_users
 from dso.host.installation import program_flaws, reinstall, trust_flaws
 from dso.host.machine import said
 from dso.host.transaction import Step
@@ -121,6 +122,21 @@ def group(host: Host) -> Step:
         call(host, "groupadd", "--system", paths.AGENT_GROUP)
 
     return Step(f"create the group {paths.AGENT_GROUP}", apply, undo)
+
+
+def plugin_users(host: Host, missing: Sequence[str]) -> Step:
+    """Make the users that plugins run as."""
+
+    def undo() -> None:
+        for name in missing:
+            if name not in missing_users(host, missing):
+                call(host, "userdel", name)
+
+    def apply() -> None:
+        for name in missing:
+            call(host, *making(name))
+
+    return Step(f"create the users that plugins run as: {', '.join(missing)}", apply, undo)
 
 
 def member(host: Host, user: str) -> Step:

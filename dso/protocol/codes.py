@@ -20,6 +20,7 @@ PROVIDER_CODES = frozenset(
 # What the agent says of a provider's plugin.
 PLUGIN_MISSING = "plugin_missing"  # no such program
 PLUGIN_UNTRUSTED = "plugin_untrusted"  # its file, or the directory, could be changed by others
+PLUGIN_USER = "plugin_user"  # the user it is to run as is missing, or the agent cannot become it
 PLUGIN_SLOW_START = "plugin_slow_start"  # it did not answer `initialize` in time
 PLUGIN_VERSION = "plugin_version"  # it speaks another version of the protocol
 PLUGIN_CRASHED = "plugin_crashed"  # it ended while an answer was due
@@ -30,6 +31,7 @@ PLUGIN_CODES = frozenset(
     {
         PLUGIN_MISSING,
         PLUGIN_UNTRUSTED,
+        PLUGIN_USER,
         PLUGIN_SLOW_START,
         PLUGIN_VERSION,
         PLUGIN_CRASHED,

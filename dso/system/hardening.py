@@ -9,7 +9,7 @@ import os
 
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4  # <sys/mman.h>; PowerPC has others, and refuses these
 _PR_SET_DUMPABLE = 4  # <sys/prctl.h>
-_CAP_IPC_LOCK = 14  # <linux/capability.h>
+CAP_KILL, CAP_SETGID, CAP_SETUID, _CAP_IPC_LOCK = 5, 6, 7, 14  # <linux/capability.h>
 
 
 def lock_memory() -> str | None:
@@ -50,16 +50,24 @@ def forbid_dumping() -> str | None:
     return None
 
 
+def effective_capabilities() -> int:
+    """The capabilities this process can use now, as bits; 0 where there is no /proc."""
+    try:
+        with open("/proc/self/status", encoding="utf-8", errors="replace") as status:
+            for line in status:
+                if line.startswith("CapEff:"):
+                    return int(line.split()[1], 16)
+    except OSError:
+        pass
+    return 0
+
+
 def _may_lock() -> bool:
     """Whether the kernel will not hold us to RLIMIT_MEMLOCK: CAP_IPC_LOCK, and not just in a user name space."""
     try:
         with open("/proc/self/uid_map", encoding="utf-8") as mapping:
             if mapping.read().split() != ["0", "0", str(2**32 - 1)]:
                 return False
-        with open("/proc/self/status", encoding="utf-8", errors="replace") as status:
-            for line in status:
-                if line.startswith("CapEff:"):
-                    return bool(int(line.split()[1], 16) >> _CAP_IPC_LOCK & 1)
     except OSError:
-        pass  # no /proc: the limit decides
-    return False
+        return False  # no /proc: the limit decides
+    return bool(effective_capabilities() >> _CAP_IPC_LOCK & 1)

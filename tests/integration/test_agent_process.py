@@ -90,6 +90,7 @@ def test_sigkill_takes_its_plugins_along_whatever_they_do_and_leaves_no_files(ag
     """One of them waits for input, one never looks at it again. Both are ended by the kernel."""
     temporary = agent.path("tmp")
     os.mkdir(temporary)
+    os.chmod(temporary, 0o1777)  # its plugins are other users
     agent.env["TMPDIR"] = temporary
     agent.install_plugin("hangs", HANGS)
     agent.write_config("providers:\n" + agent.fake_provider("fake") + '  hangs: {"type": "hangs"}\n')

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dso.paths import PLUGIN_USER
 from tests.support.canary import Canary
 from tests.support.process import ROOT
 from tests.support.systemd import PLUGIN_DIR, Machine
@@ -48,6 +49,7 @@ def machine(images: Images) -> Iterator[Machine]:
         for unit in UNITS:
             running.copy(os.path.join(FIXTURES, unit), f"/etc/systemd/system/{unit}", 0o644)
         running.write("/etc/dso/static.secrets", f"shop/db {SECRET.text}\nshop/api {OTHER.text}\n", 0o600)
+        running.give("/etc/dso/static.secrets", PLUGIN_USER)
         running.write("/etc/dso/agent.env", f"STATIC_TOKEN={TOKEN.text}\n", 0o600)
         running.load(images.busybox)
         yield running
@@ -333,6 +335,7 @@ def test_a_changed_secret_is_there_after_a_reboot(machine: Machine) -> None:
     try:
         changed = Canary.new()
         machine.write("/etc/dso/static.secrets", f"shop/db {changed.text}\nshop/api {OTHER.text}\n", 0o600)
+        machine.give("/etc/dso/static.secrets", PLUGIN_USER)
         machine.reboot()
         wait_until(lambda: is_running(machine, "app"), "the stack's return", timeout=120, interval=0.5)
         assert content(machine, "app") == changed.text
@@ -342,3 +345,4 @@ def test_a_changed_secret_is_there_after_a_reboot(machine: Machine) -> None:
     finally:
         remove_app(machine, "app")
         machine.write("/etc/dso/static.secrets", f"shop/db {SECRET.text}\nshop/api {OTHER.text}\n", 0o600)
+        machine.give("/etc/dso/static.secrets", PLUGIN_USER)

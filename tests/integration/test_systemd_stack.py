@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dso.paths import PLUGIN_USER
 from tests.support.canary import Canary
 from tests.support.process import ROOT
 from tests.support.systemd import PLUGIN_DIR, Machine
@@ -58,6 +59,7 @@ def machine(images: Images) -> Iterator[Machine]:
             running.copy(os.path.join(FIXTURES, unit), f"/etc/systemd/system/{unit}", 0o644)
         secrets = f"shop/db {IN_FILE.text}\nshop/api {IN_VARIABLE.text}\n"
         running.write("/etc/dso/static.secrets", secrets, 0o600)
+        running.give("/etc/dso/static.secrets", PLUGIN_USER)
         running.write("/etc/dso/dso.yaml", CONFIG)
         running.load(images.busybox)
         running.run("useradd", "--create-home", "-G", "dso,docker,systemd-journal", "ann")

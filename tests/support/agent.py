@@ -95,7 +95,14 @@ class Agent:
         os.mkdir(self.plugin_dir, 0o755)
         self.install_plugin("fake")
         self.write_secrets({})
+        with open(self.calls_file, "wb"):
+            os.chmod(self.calls_file, 0o666)  # its plugin is another user, where the agent is root's
         self.write_config(config)
+
+    @property
+    def credentials_dir(self) -> str:
+        """Where it has copies of its plugins' files."""
+        return f"{self.runtime_dir}-credentials"
 
     def path(self, name: str) -> str:
         """A path in the agent's directory."""
@@ -258,6 +265,7 @@ class Agent:
             self.kill()
             if kind is not None:
                 print(self.log)  # pytest shows it with the failure
+            _unmount(self.credentials_dir)
             shutil.rmtree(self.directory, ignore_errors=True)
 
     # Its API.
@@ -313,6 +321,14 @@ class Agent:
             status, headers = reader.read_head()
             assert status == 200, status
             yield from reader.read_lines(headers)
+
+
+def _unmount(directory: str) -> None:
+    """Take away what an agent that was killed has left mounted directly below a directory."""
+    if os.path.isdir(directory):
+        for name in os.listdir(directory):
+            if os.path.ismount(f"{directory}/{name}"):
+                subprocess.run(["umount", "--lazy", f"{directory}/{name}"], check=True)
 
 
 def ask(connection: socket.socket, method: str, target: str, body: object = None) -> Answer:

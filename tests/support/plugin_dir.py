@@ -8,6 +8,7 @@ import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from dso.agent.isolation.quarters import SHARED
 from dso.agent.plugin import Limits
 from dso.agent.providers import Providers
 from dso.config.model import ProviderConfig, Settings
@@ -110,6 +111,7 @@ async def running(directory: PluginDir, *configs: ProviderConfig, limits: Limits
     providers = Providers(
         {config.name: config for config in configs},
         directory.path,
+        quarters=SHARED,
         emit=events,
         announce=announced.append,
         limits=limits,

@@ -117,7 +117,7 @@ def _tree(version: str, key: Key) -> dict[str, bytes]:
     tree = {"VERSION": f"{version}\n".encode(), "install.sh": installer(key), "LICENSE": b"ours\n"}
     programs = ["docker-dso", "dso-agent", *(f"dso-provider-{each}" for each in PROVIDERS)]
     tree |= {f"bin/{name}": _STAND_IN.format(name=name, version=version).encode() for name in programs}
-    for name in ("uninstall.sh", *(f"systemd/{unit}" for unit in UNITS)):
+    for name in ("uninstall.sh", "sysusers.d/dso.conf", *(f"systemd/{unit}" for unit in UNITS)):
         with open(os.path.join(INSTALLER, name), "rb") as file:
             tree[name] = file.read()
     pages = ("man/man1/docker-dso.1", "man/man1/docker-dso-up.1", "man/man5/dso.yaml.5", "man/man8/dso-agent.8")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 IMAGE = "dso-test/systemd"
 BINARIES = os.path.join(ROOT, "dist", "bin")
+SYSUSERS = os.path.join(ROOT, "installer", "sysusers.d", "dso.conf")
 PLUGIN_DIR = "/usr/local/lib/dso/plugins"
 CLI_PLUGINS = "/usr/local/lib/docker/cli-plugins"
 
@@ -96,14 +97,20 @@ class Machine:
         script = 'mkdir -p "$(dirname "$1")"; cat >"$1.new"; chmod "$2" "$1.new"; mv -f "$1.new" "$1"'
         self.run("sh", "-euc", script, "sh", path, f"{mode:o}", input=content)
 
+    def give(self, path: str, user: str) -> None:
+        """Let a user own a file."""
+        self.run("chown", f"{user}:", path)
+
     def copy(self, source: str, path: str, mode: int = 0o755) -> None:
         """Copy a file of the tester's into the machine."""
         with open(source, "rb") as file:
             self.write(path, file.read(), mode)
 
     def install(self, *providers: str) -> None:
-        """Install the frozen binaries, `providers` among them, where the installer puts them; make the group `dso`."""
+        """Install the frozen binaries, `providers` among them, where the installer puts them; make group and users."""
         self.shell("getent group dso >/dev/null || groupadd --system dso")
+        self.copy(SYSUSERS, "/usr/local/lib/sysusers.d/dso.conf", 0o644)
+        self.run("systemd-sysusers", "dso.conf")
         places = [
             ("dso-agent", "/usr/local/bin"),
             ("docker-dso", CLI_PLUGINS),

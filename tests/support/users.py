@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import traceback
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dso.paths import PLUGIN_USER_PREFIX
 from tests.support.agent import Agent
 
 if TYPE_CHECKING:
@@ -69,6 +71,11 @@ def _answer(what: Callable[[], Any]) -> str:
 _WITH_DATABASE = 'mount --bind "$1" /etc/passwd && mount --bind "$2" /etc/group && shift 2 && exec "$@"'
 
 
+def _plugin_users() -> list[pwd.struct_passwd]:
+    """Whom plugins run as."""
+    return [one for one in pwd.getpwall() if one.pw_name.startswith(PLUGIN_USER_PREFIX)]
+
+
 class AgentWithUsers(Agent):
     """An agent that knows these users and groups besides root."""
 
@@ -80,6 +87,10 @@ class AgentWithUsers(Agent):
                 members.setdefault(group, []).append(user.name)
         with open(self.path("passwd"), "w", encoding="ascii") as file:
             file.write("root:x:0:0::/root:/bin/sh\n")
+            file.writelines(
+                f"{one.pw_name}:x:{one.pw_uid}:{one.pw_gid}::/nonexistent:/usr/sbin/nologin\n"
+                for one in _plugin_users()
+            )
             file.writelines(f"{user.name}:x:{user.uid}:{user.uid}::/:/bin/sh\n" for user in users)
         with open(self.path("group"), "w", encoding="ascii") as file:
             file.write("root:x:0:\n")

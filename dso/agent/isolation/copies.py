@@ -1,0 +1,172 @@
+"""Copies of the files that a provider's settings name, in a directory that only its plugin's user can read."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import stat
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from dso.agent.isolation import memory
+from dso.agent.isolation.reading import read_file, signature
+from dso.system.files import write_all
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from dso.agent.isolation.accounts import Account
+    from dso.agent.isolation.files import Source
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_MOST_ENTRIES = 1000  # of a directory with certificates
+_ABSENT = (errno.ENOENT, errno.ENOTDIR)
+_NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
+_numbers = itertools.count(1)
+
+
+class Copies:
+    """The files of one plugin. Its methods may block, and may be called by several threads.
+
+    The directory is the plugin's, so nothing in it is trusted: no link is followed there, and what is in the way goes.
+    """
+
+    def __init__(self, base: str, name: str, sources: Iterable[Source], account: Account) -> None:
+        """`base` is where all plugins' directories are; `name` is the provider's."""
+        plain = "".join(letter if letter in _NAME else "_" for letter in name)[:64]
+        self.directory = f"{base}/{plain}.{os.getpid()}.{next(_numbers)}"
+        self._base = base
+        self._account = account
+        self._places = {source: f"{self.directory}/{source.label}" for source in sources}
+        self._copied: dict[str, tuple[int, ...]] = {}
+        self._turn = threading.Lock()
+        self._is_made = False
+        self._is_over = False
+
+    @property
+    def places(self) -> Mapping[Source, str]:
+        """Where the copy of each file is, or will be."""
+        return self._places
+
+    def make(self) -> list[str]:
+        """Make the directory and copy everything; returns what cannot be copied, and why. OSError: no directory."""
+        with self._turn:
+            if self._is_over:
+                return []
+            if not self._is_made:
+                os.makedirs(self._base, mode=0o711, exist_ok=True)
+                os.chmod(self._base, 0o711)  # noqa: S103  # it may be passed through, and not listed
+                memory.make(self.directory, self._account)
+                self._is_made = True
+            return self._refresh()
+
+    def refresh(self) -> list[str]:
+        """Copy what has changed, and take away what is gone; returns what cannot be copied, and why."""
+        with self._turn:
+            return self._refresh() if self._is_made else []
+
+    def remove(self) -> None:
+        """Take it all away, for good."""
+        with self._turn:
+            self._is_made, self._is_over = False, True
+            memory.remove(self.directory)
+
+    def original(self, text: str) -> str:
+        """A text that names the files themselves, and not their copies."""
+        if self.directory in text:
+            for source, place in sorted(self._places.items(), key=lambda pair: -len(pair[1])):
+                text = text.replace(place, source.path)
+        return text
+
+    def _refresh(self) -> list[str]:
+        faults: list[str] = []
+        wanted: set[str] = set()
+        top = os.open(self.directory, _DIRECTORY)
+        try:
+            for source in self._places:
+                try:
+                    for name, path in _files(source):
+                        wanted.add(name)
+                        self._copy(top, name, path)
+                except OSError as error:
+                    if error.errno not in _ABSENT:
+                        faults.append(f"{source.label} ({source.path}): {error.strerror or 'cannot be read'}")
+            for name in set(self._copied) - wanted:
+                self._forget(top, name)
+        finally:
+            os.close(top)
+        return faults
+
+    def _copy(self, top: int, name: str, path: str) -> None:
+        seen = signature(path)
+        if seen is not None and seen == self._copied.get(name):
+            return
+        try:
+            found = read_file(path)
+            self._write(top, name, found.content)
+        except OSError:
+            self._forget(top, name)  # what is gone, or must not be read, the plugin has no more either
+            raise
+        self._copied[name] = found.signature
+
+    def _write(self, top: int, name: str, content: bytes) -> None:
+        inner, _, last = name.rpartition("/")
+        if inner and inner not in os.listdir(top):
+            os.mkdir(inner, 0o500, dir_fd=top)
+            os.chown(inner, self._account.uid, self._account.gid, dir_fd=top, follow_symlinks=False)
+        directory = os.open(inner, _DIRECTORY, dir_fd=top) if inner else os.dup(top)
+        try:
+            new = last + ".new"
+            with suppress(FileNotFoundError):
+                os.unlink(new, dir_fd=directory)
+            descriptor = os.open(new, _NEW, 0o400, dir_fd=directory)
+            try:
+                write_all(descriptor, content)
+                os.fchown(descriptor, self._account.uid, self._account.gid)
+            finally:
+                os.close(descriptor)
+            os.rename(new, last, src_dir_fd=directory, dst_dir_fd=directory)
+        finally:
+            os.close(directory)
+
+    def _forget(self, top: int, name: str) -> None:
+        self._copied.pop(name, None)
+        with suppress(OSError):
+            os.unlink(name, dir_fd=top)
+
+
+def sweep(base: str) -> None:
+    """Take away what agents have left that were killed: directories whose agent does not run any more."""
+    try:
+        names = os.listdir(base)
+    except OSError:
+        return
+    for name in names:
+        _, _, rest = name.partition(".")
+        pid = rest.partition(".")[0]
+        if pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
+            memory.remove(f"{base}/{name}")
+
+
+def _files(source: Source) -> Iterator[tuple[str, str]]:
+    """The names of copies, with what is to be in them: one, or one for each file of a directory."""
+    if not stat.S_ISDIR(_mode(source.path)):
+        yield source.label, source.path
+        return
+    names = sorted(os.listdir(source.path))
+    if len(names) > _MOST_ENTRIES:
+        raise OSError(0, f"it is a directory of more than {_MOST_ENTRIES} files")
+    for name in names:
+        path = f"{source.path}/{name}"
+        if stat.S_ISREG(_mode(path)):
+            yield f"{source.label}/{name}", path
+
+
+def _mode(path: str) -> int:
+    try:
+        return os.stat(path).st_mode
+    except OSError:
+        return 0
