@@ -25,6 +25,7 @@ PROTOCOL_VERSION = 1
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024  # one line, its newline included
 MAX_RETRY_AFTER = 300.0  # seconds; more is not believed: a proxy in between may say a day
 PLUGIN_PREFIX = "dso-provider-"
+USER_VARIABLE = "DSO_PLUGIN_USER"  # in a plugin's environment: the user of its own that it runs as
 _MAX_MESSAGE = 2000
 _MAX_NAME = 500  # characters
 

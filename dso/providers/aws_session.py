@@ -15,6 +15,7 @@ from botocore.session import Session as CoreSession
 from dso.protocol.codes import INVALID_CONFIG
 from dso.protocol.provider import ProviderError
 from dso.providers.aws_data import prepare as use_data
+from dso.providers.aws_profile import check_profile
 from dso.providers.options import Options
 from dso.version import VERSION
 
@@ -126,6 +127,14 @@ def make_session(name: str, settings: Settings, timeout: float) -> Session:
         raise _unusable(name, f"there is no AWS profile of that name; there are: {known}") from None
     except (ConfigNotFound, ConfigParseError):
         raise _unusable(name, "AWS's configuration files (~/.aws/config, ~/.aws/credentials) cannot be read") from None
+    profile = settings.profile or session.get_config_variable("profile") or "default"
+    from_profile = bool(settings.profile) or not os.environ.get("AWS_ACCESS_KEY_ID")
+    check_profile(
+        name,
+        profile,
+        session.full_config["profiles"],
+        needs_credentials=from_profile and not settings.access_key_id,
+    )
     if not region:
         raise _unusable(name, "no AWS region is known: set `region:` here, or AWS_REGION, or one in the AWS profile")
     session.set_config_variable("region", region)

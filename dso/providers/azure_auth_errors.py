@@ -6,12 +6,13 @@ repeated: it may hold anything.
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from dso.protocol.codes import INVALID_CONFIG, THROTTLED, UNAUTHENTICATED, UNAVAILABLE
-from dso.protocol.provider import MAX_RETRY_AFTER, ProviderError
+from dso.protocol.provider import MAX_RETRY_AFTER, USER_VARIABLE, ProviderError
 from dso.providers.azure_config import PUBLIC_AUTHORITY
 from dso.providers.http_faults import Target, connection_fault, late_fault
 from dso.providers.trust import causes
@@ -78,6 +79,17 @@ def credential_fault(
     if attempt.exchanges:
         return _metadata_fault(config, attempt.exchanges[-1], has_worked=has_worked)
     return _file_fault(config, error) or _nothing_found(config)
+
+
+def cli_refused(config: AzureConfig, variable: str) -> ProviderError:
+    """The settings want a login of `az`, which a plugin with a user of its own cannot have."""
+    text = f"{variable} asks for a login of `az`, which cannot work here, {_no_home(os.environ.get(USER_VARIABLE, ''))}"
+    ways = "client_secret, client_certificate, managed_identity or workload_identity"
+    return ProviderError(INVALID_CONFIG, f"{config.name}: {text}; set `auth.method:` to {ways}")
+
+
+def _no_home(user: str) -> str:
+    return f"since root's agent runs the plugin as the user {user}, who has no home directory and no logins"
 
 
 def foreign_tenant(config: AzureConfig, tenant: str) -> ProviderError:
@@ -187,7 +199,13 @@ def _file_fault(config: AzureConfig, error: BaseException) -> ProviderError | No
 def _nothing_found(config: AzureConfig) -> ProviderError:
     if config.auth.method == "default":
         text = "no usable Azure credentials; they are looked for in AZURE_* variables of the agent, in the workload"
-        text += " identity of a pod, the managed identity of this machine, and `az login` of the agent's user"
+        text += " identity of a pod, and the managed identity of this machine"
+        user = os.environ.get(USER_VARIABLE)
+        text += (
+            f"; a login of `az` does not count here, {_no_home(user)}"
+            if user
+            else ", and `az login` of the agent's user"
+        )
     else:
         text = f"no token by {config.auth.method}; check {_what_to_check(config)}"
     return ProviderError(UNAUTHENTICATED, f"{config.name}: {text}")

@@ -14,8 +14,8 @@ from azure.core.exceptions import AzureError
 from msal.authority import WELL_KNOWN_AUTHORITY_HOSTS
 
 from dso.protocol.codes import INVALID_CONFIG, UNAUTHENTICATED
-from dso.protocol.provider import ProviderError
-from dso.providers.azure_auth_errors import credential_fault, foreign_tenant, late_login
+from dso.protocol.provider import USER_VARIABLE, ProviderError
+from dso.providers.azure_auth_errors import cli_refused, credential_fault, foreign_tenant, late_login
 from dso.providers.azure_identity import identity
 from dso.providers.azure_transport import recording
 from dso.providers.deadline import Deadline, current, within
@@ -37,6 +37,8 @@ RENEW_AGAIN = 30.0  # seconds after a renewal that failed
 _CLI_SECONDS = 10.0  # for `az`, at most
 _TENANT_VARIABLE = "AZURE_TENANT_ID"
 _AUTHORITY_VARIABLE = "AZURE_AUTHORITY_HOST"
+_CHAIN_VARIABLE = "AZURE_TOKEN_CREDENTIALS"
+_CLI_CHAINS = ("dev", "azureclicredential")
 _log = logging.getLogger("dso.azure")
 
 
@@ -267,6 +269,10 @@ def _default(config: AzureConfig, pipeline: dict[str, Any]) -> Any:
     """Variables, workload identity, managed identity, Azure CLI: what can work in a daemon, and asks nobody."""
     nobody_asked = ("shared_token_cache", "visual_studio_code", "powershell", "developer_cli", "interactive_browser")
     excluded = {f"exclude_{name}_credential": True for name in (*nobody_asked, "broker")}
+    if os.environ.get(USER_VARIABLE):  # a user without a home directory has no login of `az`
+        if os.environ.get(_CHAIN_VARIABLE, "").lower() in _CLI_CHAINS:
+            raise cli_refused(config, _CHAIN_VARIABLE)
+        excluded["exclude_cli_credential"] = True
     with _authority_in_environment(config):
         try:
             return identity.DefaultAzureCredential(

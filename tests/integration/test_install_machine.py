@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dso.version import VERSION
+from dso.paths import PLUGIN_USER
 from tests.support.canary import Canary
 from tests.support.process import ROOT
 from tests.support.release import PROVIDERS, UNITS, Key, Release
@@ -115,6 +116,7 @@ def remove_app(machine: Machine) -> None:
 
 def configure(machine: Machine, file: str = "/etc/dso/secrets") -> None:
     machine.write("/etc/dso/secrets", f"shop/db {SECRET.text}\n", 0o600)
+    machine.give("/etc/dso/secrets", PLUGIN_USER)
     machine.write("/etc/dso/dso.yaml", CONFIG.replace("FILE", file))
     machine.copy(STATIC, f"{PLUGIN_DIR}/dso-provider-static")
 

@@ -85,6 +85,7 @@ def expected(
         places |= {AGENT: "bin/dso-agent", "share/man/man8/dso-agent.8": "man/man8/dso-agent.8"}
         places |= {f"lib/dso/plugins/dso-provider-{each}": f"bin/dso-provider-{each}" for each in providers}
         places |= {f"lib/systemd/system/{unit}": f"systemd/{unit}" for unit in UNITS}
+        places["lib/sysusers.d/dso.conf"] = "sysusers.d/dso.conf"
     if system:
         places |= {"lib/dso/install.sh": "install.sh"}
     modes = {path: 0o755 if name.startswith("bin/") or name.endswith(".sh") else 0o644 for path, name in places.items()}
@@ -182,7 +183,7 @@ def test_a_prefix_holds_all_but_what_docker_and_systemd_look_for_elsewhere(host:
     prefix = f"{host.directory}/opt"
     host.install(release, "--prefix", prefix)
     assert sorted(os.listdir(prefix)) == ["bin", "lib", "share"]
-    assert set(host.files()) == {PLUGIN, *(f"lib/systemd/system/{unit}" for unit in UNITS)}
+    assert set(host.files()) == {PLUGIN, "lib/sysusers.d/dso.conf", *(f"lib/systemd/system/{unit}" for unit in UNITS)}
     unit = host.files()["lib/systemd/system/dso-agent.service"].content.decode()
     assert f"\nExecStart={prefix}/bin/dso-agent\n" in unit
     assert f"\nEnvironment=DSO_PLUGIN_DIR={prefix}/lib/dso/plugins\n" in unit

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dso.config.provider_schema import file_settings
+from dso.config.provider_schema import TYPES, file_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +24,7 @@ _BY_TYPE: dict[str, tuple[str, ...]] = {
 }
 # Where an SDK looks when the variable is not set, in the home directory of the agent's user.
 _AT_HOME = {"aws": {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}}
+_CREDENTIALS = "/run/credentials/"  # systemd.exec(5), LoadCredential=
 KUBERNETES_JWT = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # what `vault` reads without `jwt_file`
 
 
@@ -48,7 +49,8 @@ def sources(provider_type: str, settings: Mapping[str, Any], environment: Mappin
         settings: as they stand in dso.yaml.
         environment: of the plugin.
     """
-    found = [Source(path, setting=where) for where, path in file_settings(provider_type, settings)]
+    named = file_settings(provider_type, settings) if provider_type in TYPES else _credentials(settings, ())
+    found = [Source(path, setting=where) for where, path in named]
     auth = settings.get("auth")
     method = auth.get("method") if isinstance(auth, dict) and "jwt_file" not in auth else None
     if (provider_type, method) == ("vault", "kubernetes"):
@@ -57,6 +59,17 @@ def sources(provider_type: str, settings: Mapping[str, Any], environment: Mappin
         path = environment.get(name, "") or _at_home(provider_type, name, settings)
         if path:
             found.append(Source(os.path.abspath(os.path.expanduser(path)), variable=name))
+    return found
+
+
+def _credentials(settings: Mapping[str, Any], above: tuple[str, ...]) -> list[tuple[tuple[str, ...], str]]:
+    """The settings of another type that name a credential of systemd's, which is the agent's alone to read."""
+    found = []
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            found += _credentials(value, (*above, name))
+        elif isinstance(value, str) and value.startswith(_CREDENTIALS):
+            found.append(((*above, name), value))
     return found
 
 

@@ -12,7 +12,7 @@ from dso.agent.isolation import files
 from dso.agent.isolation.accounts import plugin_account
 from dso.agent.isolation.copies import Copies, sweep
 from dso.protocol.codes import INVALID_CONFIG, PLUGIN_USER
-from dso.protocol.provider import ProviderError
+from dso.protocol.provider import USER_VARIABLE, ProviderError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("dso.agent.isolation")
 _NO_HOME = "/nonexistent"
-USER_VARIABLE = "DSO_PLUGIN_USER"  # tells a plugin that it has a user of its own, and so no home and no one's logins
 LOOK_AGAIN = 10.0  # seconds after which files are looked at while nobody asks for a secret: a token may be renewed then
 
 

@@ -1,0 +1,186 @@
+"""Copies of a plugin's files: who may read them, which links are followed, and that they are kept up to date."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dso.agent.isolation import memory
+from dso.agent.isolation.accounts import Account
+from dso.agent.isolation.copies import Copies, sweep
+from dso.agent.isolation.files import Source
+from dso.agent.isolation.reading import LARGEST, ForeignLinkError, read_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others")
+
+OWNER, OTHER = 61001, 61002
+ACCOUNT = Account("dso-test", OWNER, OWNER)
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Iterator[str]:
+    place = str(tmp_path / "credentials")
+    yield place
+    for name in os.listdir(place) if os.path.isdir(place) else []:
+        memory.remove(f"{place}/{name}")
+
+
+def source(path: Path, label: str = "token_file") -> Source:
+    return Source(str(path), setting=("auth", label))
+
+
+def made(base: str, *sources: Source) -> Copies:
+    copies = Copies(base, "vault/prod", sources, ACCOUNT)
+    assert copies.make() == []
+    return copies
+
+
+def content(copies: Copies, one: Source) -> str:
+    with open(copies.places[one], encoding="utf-8") as file:
+        return file.read()
+
+
+def test_a_copy_is_its_users_alone_in_memory_and_may_not_be_changed(base: str, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("t")
+    one = source(tmp_path / "token")
+    copies = made(base, one)
+    directory, file = os.stat(copies.directory), os.stat(copies.places[one])
+    assert (stat.S_IMODE(directory.st_mode), directory.st_uid, directory.st_gid) == (0o500, OWNER, OWNER)
+    assert (stat.S_IMODE(file.st_mode), file.st_uid, file.st_gid) == (0o400, OWNER, OWNER)
+    assert os.path.ismount(copies.directory)
+    assert stat.S_IMODE(os.stat(base).st_mode) == 0o711
+    copies.remove()
+    assert os.listdir(base) == []
+
+
+def test_a_providers_name_cannot_lead_out_of_the_directory(base: str) -> None:
+    assert os.path.dirname(Copies(base, "../../etc/x", [], ACCOUNT).directory) == base
+
+
+def test_what_changes_is_copied_again_and_what_goes_is_taken_away(base: str, tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text("first")
+    one = source(path)
+    copies = made(base, one)
+    (tmp_path / "new").write_text("other")
+    os.rename(tmp_path / "new", path)
+    assert copies.refresh() == []
+    assert content(copies, one) == "other"
+    before = os.stat(copies.places[one]).st_ino
+    copies.refresh()
+    assert os.stat(copies.places[one]).st_ino == before
+    path.unlink()
+    assert copies.refresh() == []
+    assert not os.path.exists(copies.places[one])
+    path.write_text("again")
+    copies.refresh()
+    assert content(copies, one) == "again"
+
+
+def test_the_files_of_a_directory_are_copied_by_their_names(base: str, tmp_path: Path) -> None:
+    directory = tmp_path / "authorities"
+    directory.mkdir()
+    (directory / "a.pem").write_text("a")
+    os.symlink("a.pem", directory / "1234.0")
+    os.mkfifo(directory / "pipe")
+    one = Source(str(directory), variable="SSL_CERT_DIR")
+    copies = made(base, one)
+    assert sorted(os.listdir(copies.places[one])) == ["1234.0", "a.pem"]
+    (directory / "a.pem").unlink()
+    (directory / "b.pem").write_text("b")
+    copies.refresh()
+    assert os.listdir(copies.places[one]) == ["b.pem"]
+
+
+def test_what_the_plugin_does_to_its_directory_leads_the_agent_nowhere(base: str, tmp_path: Path) -> None:
+    path, victim = tmp_path / "token", tmp_path / "victim"
+    path.write_text("first")
+    victim.write_text("untouched")
+    one = source(path)
+    copies = made(base, one)
+    os.chmod(copies.directory, 0o700)
+    os.unlink(copies.places[one])
+    os.symlink(victim, copies.places[one])
+    os.symlink(victim, copies.places[one] + ".new")
+    path.write_text("second")
+    copies.refresh()
+    assert victim.read_text() == "untouched"
+    assert content(copies, one) == "second"
+    assert not os.path.islink(copies.places[one])
+    os.symlink(tmp_path, f"{copies.directory}/way-out")
+    copies.remove()
+    assert victim.exists()
+
+
+def test_messages_name_the_original(base: str, tmp_path: Path) -> None:
+    one, two = source(tmp_path / "a", "jwt"), source(tmp_path / "b", "jwt_file")
+    copies = Copies(base, "x", [one, two], ACCOUNT)
+    text = f"cannot read {copies.places[two]}, nor {copies.places[one]}"
+    assert copies.original(text) == f"cannot read {tmp_path}/b, nor {tmp_path}/a"
+
+
+def test_links_of_root_and_of_the_files_owner_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "real").write_text("t")
+    os.chown(tmp_path / "real", OWNER, OWNER)
+    os.symlink("real", tmp_path / "own")
+    os.chown(tmp_path / "own", OWNER, OWNER, follow_symlinks=False)
+    os.symlink(tmp_path / "own", tmp_path / "roots")
+    assert read_file(str(tmp_path / "roots")).content == b"t"
+
+
+def test_a_link_of_somebody_else_does_not_lead_the_agent_to_a_file_of_roots(base: str, tmp_path: Path) -> None:
+    (tmp_path / "shadow").write_text("secret of root")
+    (tmp_path / "shadow").chmod(0o600)
+    os.symlink(tmp_path / "shadow", tmp_path / "token")
+    os.chown(tmp_path / "token", OTHER, OTHER, follow_symlinks=False)
+    with pytest.raises(ForeignLinkError):
+        read_file(str(tmp_path / "token"))
+    one = source(tmp_path / "token")
+    copies = Copies(base, "x", [one], ACCOUNT)
+    (fault,) = copies.make()
+    assert fault == f"auth.token_file ({tmp_path}/token): a link of user {OTHER} leads to a file of user 0"
+    assert not os.path.exists(copies.places[one])
+
+
+@pytest.mark.parametrize("what", ["pipe", "device", "large", "loop"])
+def test_what_is_no_ordinary_file_is_refused_and_blocks_nobody(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "token"
+    if what == "pipe":
+        os.mkfifo(path)
+    elif what == "device":
+        os.symlink("/dev/zero", path)
+    elif what == "large":
+        with open(path, "wb") as file:
+            file.truncate(LARGEST + 1)
+    else:
+        os.symlink("token", path)
+    with pytest.raises(OSError):
+        read_file(str(path))
+
+
+def test_where_nothing_can_be_mounted_a_disk_is_refused(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "_mount", lambda *_: False)
+    (tmp_path / "token").write_text("t")
+    copies = Copies(base, "x", [source(tmp_path / "token")], ACCOUNT)
+    with pytest.raises(memory.NotInMemoryError, match="on a disk"):
+        copies.make()
+    assert os.listdir(base) == []
+
+
+def test_what_a_killed_agent_left_is_swept_and_nothing_of_one_that_runs(base: str, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("t")
+    copies = made(base, source(tmp_path / "token"))
+    left = f"{base}/old.4194999.1"  # no process has such a number: pid_max is at most 4194304
+    memory.make(left, ACCOUNT)
+    sweep(base)
+    assert not os.path.exists(left)
+    assert os.path.exists(copies.directory)
