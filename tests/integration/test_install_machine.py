@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dso.version import VERSION
 from dso.paths import PLUGIN_USER
+from dso.version import VERSION
 from tests.support.canary import Canary
 from tests.support.process import ROOT
 from tests.support.release import PROVIDERS, UNITS, Key, Release

@@ -24,7 +24,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _MOST_ENTRIES = 1000  # of a directory with certificates
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
-_NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
+_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
 _numbers = itertools.count(1)
 
 
@@ -36,11 +36,14 @@ class Copies:
 
     def __init__(self, base: str, name: str, sources: Iterable[Source], account: Account) -> None:
         """`base` is where all plugins' directories are; `name` is the provider's."""
-        plain = "".join(letter if letter in _NAME else "_" for letter in name)[:64]
-        self.directory = f"{base}/{plain}.{os.getpid()}.{next(_numbers)}"
+        self.directory = f"{base}/{_plain(name)}.{os.getpid()}.{next(_numbers)}"
         self._base = base
         self._account = account
-        self._places = {source: f"{self.directory}/{source.label}" for source in sources}
+        self._names: dict[Source, str] = {}
+        for source in sources:
+            name = _plain(source.label)
+            self._names[source] = name if name not in self._names.values() else f"{name}.{len(self._names)}"
+        self._places = {source: f"{self.directory}/{name}" for source, name in self._names.items()}
         self._copied: dict[str, tuple[int, ...]] = {}
         self._turn = threading.Lock()
         self._is_made = False
@@ -86,9 +89,9 @@ class Copies:
         wanted: set[str] = set()
         top = os.open(self.directory, _DIRECTORY)
         try:
-            for source in self._places:
+            for source, place in self._names.items():
                 try:
-                    for name, path in _files(source):
+                    for name, path in _files(place, source.path):
                         wanted.add(name)
                         self._copy(top, name, path)
                 except OSError as error:
@@ -145,24 +148,27 @@ def sweep(base: str) -> None:
     except OSError:
         return
     for name in names:
-        _, _, rest = name.partition(".")
-        pid = rest.partition(".")[0]
+        pid = name.rpartition(".")[0].rpartition(".")[2]
         if pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
             memory.remove(f"{base}/{name}")
 
 
-def _files(source: Source) -> Iterator[tuple[str, str]]:
+def _plain(name: str) -> str:
+    """A name that leads nowhere."""
+    return "".join(letter if letter in _LETTERS else "_" for letter in name)[:64].lstrip(".") or "_"
+
+
+def _files(name: str, path: str) -> Iterator[tuple[str, str]]:
     """The names of copies, with what is to be in them: one, or one for each file of a directory."""
-    if not stat.S_ISDIR(_mode(source.path)):
-        yield source.label, source.path
+    if not stat.S_ISDIR(_mode(path)):
+        yield name, path
         return
-    names = sorted(os.listdir(source.path))
-    if len(names) > _MOST_ENTRIES:
+    entries = sorted(os.listdir(path))
+    if len(entries) > _MOST_ENTRIES:
         raise OSError(0, f"it is a directory of more than {_MOST_ENTRIES} files")
-    for name in names:
-        path = f"{source.path}/{name}"
-        if stat.S_ISREG(_mode(path)):
-            yield f"{source.label}/{name}", path
+    for entry in entries:
+        if stat.S_ISREG(_mode(f"{path}/{entry}")):
+            yield f"{name}/{entry}", f"{path}/{entry}"
 
 
 def _mode(path: str) -> int:

@@ -37,7 +37,7 @@ class Source(NamedTuple):
 
     @property
     def label(self) -> str:
-        """What messages call it, and what its copy is called."""
+        """What messages call it."""
         return self.variable or ".".join(self.setting)
 
 

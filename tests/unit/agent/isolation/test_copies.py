@@ -60,8 +60,11 @@ def test_a_copy_is_its_users_alone_in_memory_and_may_not_be_changed(base: str, t
     assert os.listdir(base) == []
 
 
-def test_a_providers_name_cannot_lead_out_of_the_directory(base: str) -> None:
-    assert os.path.dirname(Copies(base, "../../etc/x", [], ACCOUNT).directory) == base
+def test_neither_a_providers_name_nor_a_settings_leads_out_of_the_directory(base: str) -> None:
+    copies = Copies(base, "../../etc/x", [Source("/a", ("../../b",)), Source("/b", ("../..", "b"))], ACCOUNT)
+    assert os.path.dirname(copies.directory) == base
+    assert {os.path.dirname(place) for place in copies.places.values()} == {copies.directory}
+    assert len(set(copies.places.values())) == 2
 
 
 def test_what_changes_is_copied_again_and_what_goes_is_taken_away(base: str, tmp_path: Path) -> None:
