@@ -20,9 +20,15 @@ help: ## List the targets
 .PHONY: venv
 venv: .venv/.ready ## Make the virtual environment .venv with all development tools
 
-.venv/.ready: build/requirements.txt build/machine/python.sh
+.venv/.ready: build/requirements.txt build/sdist-requirements.txt build/machine/python.sh
 	build/machine/python.sh .venv build/requirements.txt
 	@touch $@
+
+# For versions that somebody changed on purpose. Asks the package index about each file that pip might take.
+.PHONY: hashes
+hashes: ## Renew the hashes of everything that pip installs; takes minutes
+	[ -x $(PYTHON) ] || python3 -m venv .venv
+	$(PYTHON) build/hashes.py build/requirements.txt build/sdist-requirements.txt build/release/requirements.txt
 
 .PHONY: binaries
 binaries: $(BINARIES) ## Freeze the binaries into dist/bin

@@ -3,6 +3,9 @@
 #
 #   python.sh VENV REQUIREMENTS
 #
+# What pip fetches has to fit the hashes in REQUIREMENTS, and those in the file beside it for what has no wheel and is
+# built here, with what REQUIREMENTS lists and nothing else. pip itself is the interpreter's own.
+#
 # Uses the `python3` of PATH (3.11 or newer). On Debian, as root, it installs what is missing.
 set -eu
 . "$(dirname "$0")/debian.sh"
@@ -29,4 +32,8 @@ command -v cc >/dev/null 2>&1 || apt_install "no C compiler" gcc libc6-dev
 command -v objcopy >/dev/null 2>&1 || apt_install "no objcopy" binutils
 
 "$venv/bin/python" -m pip --version >/dev/null 2>&1 || python3 -m venv --clear "$venv"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$requirements"
+pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
+hashes_fit() { die "pip refuses to install, see above; \`make hashes\` is for versions that you changed yourself"; }
+pip install --quiet --require-hashes --only-binary :all: -r "$requirements" || hashes_fit
+pip install --quiet --require-hashes --no-deps --no-build-isolation --no-binary :all: \
+    -r "${requirements%/*}/sdist-${requirements##*/}" || hashes_fit

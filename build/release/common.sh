@@ -29,7 +29,7 @@ use_compiler() {
     directory=$cache/zig-$(digest "$here/requirements.txt")
     if [ ! -d "$directory" ]; then
         "${DSO_PYTHON:-$here/../../.venv/bin/python}" -m pip install --quiet --disable-pip-version-check \
-            --only-binary :all: --target "$work/zig" -r "$here/requirements.txt" >&2 ||
+            --require-hashes --only-binary :all: --target "$work/zig" -r "$here/requirements.txt" >&2 ||
             die "the compiler cannot be had (see above)"
         mkdir -p "$cache"
         mv "$work/zig" "$directory"

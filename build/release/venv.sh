@@ -4,15 +4,16 @@
 #
 #   venv.sh VENV INTERPRETER REQUIREMENTS
 #
-# INTERPRETER is what interpreter.sh prints; of REQUIREMENTS it takes what stands above "# Man pages".
+# INTERPRETER is what interpreter.sh prints; of REQUIREMENTS it takes what stands above "# Checking". Every wheel has to
+# fit its hash there.
 set -euo pipefail
 
 venv=$1 interpreter=$2 requirements=$3
 
-grep -q '^# Man pages' "$requirements" || { echo "${0##*/}: $requirements has no line \"# Man pages\"" >&2 && exit 1; }
+grep -q '^# Checking' "$requirements" || { echo "${0##*/}: $requirements has no line \"# Checking\"" >&2 && exit 1; }
 "$interpreter/python/bin/python3.13" -I -m venv --clear --without-pip "$venv"
-sed '/^# Man pages/,$d' "$requirements" >"$venv/requirements.txt"
+sed '/^# Checking/,$d' "$requirements" >"$venv/requirements.txt"
 # pip as CPython brings it: it has to run with that interpreter, which tells it what wheels fit
 pip=$(echo "$interpreter"/pip/pip-*.whl)
-"$venv/bin/python" -I "$pip/pip" --disable-pip-version-check install --quiet --only-binary :all: --no-compile \
-    -r "$venv/requirements.txt" -c "$requirements"
+"$venv/bin/python" -I "$pip/pip" --disable-pip-version-check install --quiet --require-hashes --only-binary :all: \
+    --no-compile -r "$venv/requirements.txt"
