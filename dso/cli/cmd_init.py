@@ -21,6 +21,7 @@ examples:
 
 With DSO_MASTER_KEY set (64 hexadecimal digits), that key opens the vault and no key file is written.
 With DSO_PASSPHRASE_FILE set, --passphrase takes the passphrase from that file instead of asking.
+Either variable has to open the vault while it is set: no other key is tried in its place.
 """
 
 
@@ -87,12 +88,13 @@ def _report_existing(path: str, *, wants_passphrase: bool) -> None:
     """Say that there is a vault; an error if it is damaged, or nothing that exists here could open it."""
     from dso.vault.slots import KEYFILE, PASSPHRASE
     from dso.vault.store import read_vault_file
-    from dso.vault.unlock import Unlock
+    from dso.vault.unlock import Unlock, without_passphrase_file
 
     _, header = read_vault_file(path)
     types = {slot.type for slot in header.slots}
     if KEYFILE in types and PASSPHRASE not in types:
-        Unlock(ask=lambda _prompt: None).data_key(header, path)
+        environment = without_passphrase_file() if wants_passphrase else None
+        Unlock(environment=environment, ask=lambda _prompt: None).data_key(header, path)
     say(f"There is a vault already: {path} (id {header.vault_id}). Nothing was changed.")
     if wants_passphrase and PASSPHRASE not in types:
         note("it has no passphrase yet: add one with `docker dso vault add-key --passphrase`")
@@ -101,16 +103,17 @@ def _report_existing(path: str, *, wants_passphrase: bool) -> None:
 def _create_with_key(path: str) -> None:
     from dso.vault.keys import create_vault
     from dso.vault.slots import KEYFILE
-    from dso.vault.unlock import parse_key
+    from dso.vault.unlock import given, parse_key
 
-    variable = os.environ.get(paths.MASTER_KEY_VARIABLE, "")
-    if variable:
+    _refuse(paths.PASSPHRASE_FILE_VARIABLE, "the vault would be opened by a key", "add --passphrase")
+    variable = given(paths.MASTER_KEY_VARIABLE, os.environ)
+    if variable is not None:
         key, source = parse_key(variable, paths.MASTER_KEY_VARIABLE), f"the key in {paths.MASTER_KEY_VARIABLE}"
     else:
         key, source = _key_in_file(paths.master_key_file())
     header = create_vault(path, KEYFILE, key)
     _report_created(path, header.vault_id, source)
-    if not variable:
+    if variable is None:
         note("whoever has both files has the secrets: back them up apart from each other (`docker dso vault backup`)")
 
 
@@ -127,10 +130,19 @@ def _create_with_passphrase(path: str) -> None:
     from dso.vault.keys import create_vault, new_passphrase
     from dso.vault.slots import PASSPHRASE
 
+    _refuse(paths.MASTER_KEY_VARIABLE, "the vault would be opened by a passphrase", "leave --passphrase out")
     passphrase = new_passphrase()
     header = create_vault(path, PASSPHRASE, passphrase)
     _report_created(path, header.vault_id, "your passphrase")
     note("nobody can recover a forgotten passphrase; `docker dso vault add-key` adds a second way in")
+
+
+def _refuse(variable: str, but: str, remedy: str) -> None:
+    """A vault that the key in a variable does not open would be of no use while the variable is set."""
+    from dso.errors import UsageError
+
+    if variable in os.environ:
+        raise UsageError(f"{variable} is set, and {but}", hint=f"{remedy}, or unset {variable}; nothing was created")
 
 
 def _report_created(path: str, vault_id: str, opened_by: str) -> None:

@@ -99,11 +99,11 @@ def run_add_key(args: argparse.Namespace) -> int:
     from dso.vault.keys import add_slot, new_passphrase
     from dso.vault.slots import PASSPHRASE
     from dso.vault.store import Vault
-    from dso.vault.unlock import Unlock
+    from dso.vault.unlock import Unlock, without_passphrase_file
 
     if args.keyfile is not None:
         return _add_key_file(args.keyfile)
-    unlock = Unlock()
+    unlock = Unlock(environment=without_passphrase_file())
     Vault.open(unlock=unlock)  # the passphrase it has is asked for before the new one
     passphrase = new_passphrase()
     with Vault.edit(unlock=unlock) as vault:

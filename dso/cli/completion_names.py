@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from dso.cli.completion import KEEP_ORDER, NO_FILES, NO_SPACE, NOTHING, Answer
 
 TYPE_CHECKING = False
@@ -52,12 +50,10 @@ def _vault() -> Vault:
 
     The file may be a pipe that can be read once, and deriving the key takes long on purpose.
     """
-    from dso import paths
     from dso.vault.store import Vault
-    from dso.vault.unlock import Unlock
+    from dso.vault.unlock import Unlock, without_passphrase_file
 
-    environment = {name: value for name, value in os.environ.items() if name != paths.PASSPHRASE_FILE_VARIABLE}
-    return Vault.open(unlock=Unlock(environment=environment, ask=lambda _prompt: None))
+    return Vault.open(unlock=Unlock(environment=without_passphrase_file(), ask=lambda _prompt: None))
 
 
 def _namespaces(_line: Line) -> Answer:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
 
 from dso.cli.output import note, say
-from dso.errors import EnvFileError, FileAccessError, SecretExistsError, UsageError
+from dso.errors import EnvFileError, SecretExistsError, UsageError
 from dso.protocol.fields import WHOLE_VALUE, is_object
 from dso.secret import ENV_SCHEME, MAX_REFERENCE_BYTES, SecretValue, is_segment
 from dso.vault.names import GLOBAL_NAMESPACE
@@ -131,16 +130,10 @@ def _variables(args: argparse.Namespace, source: str) -> tuple[dict[str, Entry],
 
 
 def _content(file: str) -> bytes:
-    from dso.system.files import read_file
+    from dso.config.dotenv import MAX_BYTES
+    from dso.system.files import read_file, read_input
 
-    if file != STDIN:
-        return read_file(file, "the .env file")
-    try:
-        return sys.stdin.buffer.read()
-    except OSError as error:
-        from dso.system.files import reason
-
-        raise FileAccessError(f"cannot read standard input: {reason(error)}") from error
+    return read_input(MAX_BYTES) if file == STDIN else read_file(file, "the .env file", MAX_BYTES, pipes=True)
 
 
 def _by_line(item: tuple[str, Entry]) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 
 from dso.cli.output import note, warn
 from dso.compose.command import ComposeCommand, parse_command
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from dso.delivery.engine import Engine
     from dso.system.proc import Running
 
+_MAX_STDIN = 16 * 1024 * 1024  # of a Compose file
 UP_FLAGS = frozenset({"--mode", "-c", "--config", "--debug", "--dry-run", "--format"})
 
 
@@ -69,9 +69,10 @@ class ComposeCall:
 
     def _keep_stdin(self) -> None:
         """`-f -` is read twice, by `config` and by the command itself: keep it in memory."""
+        from dso.system.files import read_input
         from dso.system.memory import memory_file
 
-        self._stdin = memory_file("compose-stdin", sys.stdin.buffer.read())
+        self._stdin = memory_file("compose-stdin", read_input(_MAX_STDIN))
 
     def _rewound_stdin(self) -> int | None:
         if self._stdin is not None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 
 from dso import paths
-from dso.errors import ConfigError
+from dso.errors import ConfigError, FileAccessError
+from dso.system.files import read_file
+
+_MAX_BYTES = 1024 * 1024  # as dso.config.load, which is loaded only if need be
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,14 +42,11 @@ def agent_socket(config: str | None) -> str | None:
         return None
     is_project = _is_project(config)
     try:
-        with open(config, "rb") as file:
-            if b"socket" not in file.read():
-                return None
-    except OSError:
+        if b"socket" not in read_file(config, "the configuration", _MAX_BYTES):
+            return None
+    except FileAccessError as error:
         if is_project:
-            raise ConfigError(
-                f"{config} cannot be read", hint="check the path given with -c, and the file's permissions"
-            ) from None
+            raise ConfigError(error.message, hint="check the path given with -c, and the file's permissions") from None
         return None
     from dso.config.load import load_socket
 

@@ -6,7 +6,7 @@ import os
 
 from dso.errors import FileAccessError, InvalidSecretError, UsageError
 from dso.secret import SecretValue
-from dso.system.files import read_file, reason
+from dso.system.files import TooLongError, read_file, read_input
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,9 +77,12 @@ def without_last_newline(value: bytes) -> bytes:
 def _read_named_file(path: str) -> bytes:
     from dso.vault.store import MAX_SECRET_BYTES
 
-    if os.path.isfile(path) and os.path.getsize(path) > MAX_SECRET_BYTES:
-        raise _too_large(path)
-    return read_file(path, "the file")
+    try:
+        return read_file(path, "the file", MAX_SECRET_BYTES, pipes=True)
+    except FileAccessError as error:
+        if isinstance(error.__cause__, TooLongError):
+            raise _too_large(path) from None
+        raise
 
 
 def _too_large(source: str) -> InvalidSecretError:
@@ -100,17 +103,12 @@ def _ask(name: str) -> bytes:
 def _read_input() -> bytes:
     from dso.vault.store import MAX_SECRET_BYTES
 
-    pieces: list[bytes] = []
-    total = 0
     try:
-        while piece := os.read(0, 65536):
-            pieces.append(piece)
-            total += len(piece)
-            if total > MAX_SECRET_BYTES + 2:  # a newline may still go
-                raise _too_large("standard input")
-    except OSError as error:
-        raise FileAccessError(f"cannot read standard input: {reason(error)}") from error
-    return b"".join(pieces)
+        return read_input(MAX_SECRET_BYTES + 2)  # a newline may still go
+    except FileAccessError as error:
+        if isinstance(error.__cause__, TooLongError):
+            raise _too_large("standard input") from None
+        raise
 
 
 def _is_number(text: str) -> bool:

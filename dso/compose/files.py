@@ -24,6 +24,7 @@ _OVERRIDE_NAMES = (
     "docker-compose.override.yaml",
 )
 STDIN = "-"
+_MAX_ENV_FILE = 4 * 1024 * 1024  # as dso.config.dotenv, which most need not load
 
 
 def file_flags(command: ComposeCommand, environment: Mapping[str, str] = os.environ) -> list[str]:
@@ -91,7 +92,7 @@ def _env_file_values(
         return values.get(name) if found is None else found
 
     for path in files:
-        content = read_file(path, "the env file")
+        content = read_file(path, "the env file", _MAX_ENV_FILE, pipes=True)
         if only_with in content:
             from dso.config.dotenv import decode, parse
 

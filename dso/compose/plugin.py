@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 
 from dso import paths
-from dso.errors import DockerNotFoundError
+from dso.errors import DockerNotFoundError, FileAccessError
+from dso.system.files import read_file
 from dso.system.proc import child_environment, start
 
 TYPE_CHECKING = False
@@ -30,6 +31,7 @@ SYSTEM_DIRECTORIES = (  # in Docker's order: defaultSystemPluginDirs in cli-plug
 # Settings in config.json that only Docker can judge. Releases differ in whether extra directories come
 # before or after the user's own. Go ignores the case of keys, and JSON may spell any letter as \uXXXX.
 _DOUBTFUL = (b"aliases", b"clipluginsextradirs", b"\\u")
+_MAX_CONFIG = 4 * 1024 * 1024
 
 
 def start_compose(docker: Sequence[str], words: Sequence[str], *, stdin: int | None = None) -> Running:
@@ -117,10 +119,7 @@ def _config_directory(flags: Sequence[str]) -> str:
 
 def _leaves_doubt(config: str) -> bool:
     try:
-        with open(config, "rb") as file:
-            text = file.read().lower()
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
+        text = read_file(config, "Docker's configuration", _MAX_CONFIG).lower()
+    except FileAccessError as error:
+        return not isinstance(error.__cause__, FileNotFoundError)
     return any(setting in text for setting in _DOUBTFUL)

@@ -33,6 +33,8 @@ _NAME_PUNCTUATION = frozenset("_.-[]")
 _ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", '"': '"', "\\": "\\"}
 _OCTAL = frozenset("01234567")
 _DIGITS = frozenset("0123456789")
+MAX_BYTES = 4 * 1024 * 1024  # of a file
+MAX_EXPANDED = 16 * 1024 * 1024  # characters that variables may stand for in it: A=$B$B, B=$C$C... doubles at each line
 _OCTAL_DIGITS = 3
 _OCTAL_LIMIT = 0o400
 
@@ -115,6 +117,17 @@ def resolve(
     `unset` receives every entry with a variable that is not set and that nothing stands in for.
     """
     values: dict[str, str] = {}
+    expanded = 0
+
+    def counted(value: str | None) -> str | None:
+        nonlocal expanded
+        expanded += len(value or "")
+        if expanded > MAX_EXPANDED:
+            raise ExpressionError(
+                "makes the variables of this file stand for too much text", hint="write out what they stand for"
+            )
+        return value
+
     for entry in found:
         if entry.literal is None:
             inherited = lookup(entry.name) if lookup is not None else None
@@ -123,7 +136,7 @@ def resolve(
         elif entry.template is None or lookup is None:
             values[entry.name] = entry.literal
         else:
-            values[entry.name] = _expanded(entry, values, lookup, source, unset)
+            values[entry.name] = _expanded(entry, values, lookup, counted, source, unset)
     return values
 
 
@@ -131,12 +144,13 @@ def _expanded(
     entry: Entry,
     earlier: dict[str, str],
     lookup: Callable[[str], str | None],
+    counted: Callable[[str | None], str | None],
     source: str,
     unset: list[Entry] | None,
 ) -> str:
     def value_of(name: str) -> str | None:
         value = lookup(name)
-        return earlier.get(name) if value is None else value
+        return counted(earlier.get(name) if value is None else value)
 
     def not_set(_name: str) -> None:
         if unset is not None and entry not in unset:

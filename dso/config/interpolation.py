@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _NAME_START = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_\u017f\u212a")
 _NAME_CHARACTERS = _NAME_START | frozenset("0123456789")
 _OPERATORS = frozenset("-+?")
+MAX_EXPRESSIONS = 10_000  # in one text; looking for the end of each takes as long as the line is
 
 
 class ExpressionError(Exception):
@@ -80,6 +81,8 @@ def expand(
     """
     if "$" not in text:
         return text
+    if text.count("$") > MAX_EXPRESSIONS:
+        raise ExpressionError(f"has more than {MAX_EXPRESSIONS} dollar signs", hint="write it in several variables")
     try:
         return _expand(text, lookup, unset, dso_yaml=dso_yaml)
     except RecursionError:

@@ -13,7 +13,8 @@ from __future__ import annotations
 import os
 
 from dso import paths
-from dso.errors import DockerNotFoundError, EngineUnreachableError
+from dso.errors import DockerNotFoundError, EngineUnreachableError, FileAccessError
+from dso.system.files import read_file
 from dso.system.http import open_unix_socket
 
 TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without importing typing at start-up
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from _socket import socket as Socket  # noqa: N812  # the class, under a name that cannot be mistaken for the module
     from collections.abc import Mapping, Sequence
 
+MAX_DOCKER_CONFIG = 4 * 1024 * 1024
 DEFAULT_SOCKET = "/var/run/docker.sock"
 TLS_VARIABLES = ("DOCKER_TLS", "DOCKER_TLS_VERIFY")
 _UNIX = "unix://"
@@ -102,9 +104,8 @@ def _ambient_context(environ: Mapping[str, str], config_dirs: Sequence[str]) -> 
         return environ["DOCKER_CONTEXT"]
     directory = config_dirs[-1] if config_dirs else environ.get("DOCKER_CONFIG") or paths.home() + "/.docker"
     try:
-        with open(directory + "/config.json", "rb") as file:
-            text = file.read()
-    except OSError:
+        text = read_file(directory + "/config.json", "Docker's configuration", MAX_DOCKER_CONFIG)
+    except FileAccessError:
         return ""
     if b"currentContext" not in text:
         return ""  # the usual case, without the cost of json
@@ -112,7 +113,7 @@ def _ambient_context(environ: Mapping[str, str], config_dirs: Sequence[str]) -> 
 
     try:
         config = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return "?"  # docker itself has to say what is wrong with its file
     context = config.get("currentContext") if isinstance(config, dict) else None
     return context if isinstance(context, str) else ""

@@ -73,11 +73,15 @@ def _host_of_context(name: str, config: str) -> str:
     import json
     from hashlib import sha256
 
-    directory = config or paths.home() + "/.docker"
+    from dso.delivery.connection import MAX_DOCKER_CONFIG
+    from dso.errors import FileAccessError
+    from dso.system.files import read_file
+
+    path = f"{config or paths.home() + '/.docker'}/contexts/meta/{sha256(name.encode()).hexdigest()}/meta.json"
     try:
-        with open(f"{directory}/contexts/meta/{sha256(name.encode()).hexdigest()}/meta.json", "rb") as file:
-            return str(json.load(file)["Endpoints"]["docker"]["Host"])
-    except (OSError, ValueError, KeyError, TypeError):
+        document = json.loads(read_file(path, "Docker's context", MAX_DOCKER_CONFIG))
+        return str(document["Endpoints"]["docker"]["Host"])
+    except (FileAccessError, ValueError, RecursionError, KeyError, TypeError):
         return ""
 
 

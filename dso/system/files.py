@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _TEMPORARY_SUFFIX = ".tmp"
 _OTHERS_WRITE = 0o022
+_KIND, _REGULAR, _DIRECTORY = 0o170000, 0o100000, 0o040000  # S_IFMT, S_IFREG, S_IFDIR
 
 
 def write_atomic(
@@ -24,6 +25,7 @@ def write_atomic(
     *,
     owner: tuple[int, int] | None = None,
     durable: bool = True,
+    nameless: bool = False,
 ) -> None:
     """Replace a file so that whoever looks, at any moment, finds the old content or the new one, whole.
 
@@ -32,14 +34,17 @@ def write_atomic(
     the umask is (None: 0600 where the file system has modes at all), and `owner` (uid, gid) when
     given. A failure removes the temporary file; the end of the process can leave it behind
     (`remove_stale_temporaries`). Without `durable` nothing is synchronised: whole or not there for every
-    process, but not after a crash of the machine.
+    process, but not after a crash of the machine. With `nameless`, which plaintext takes, the temporary file has no
+    name until the moment before it is renamed (where the file system can, as ext4, XFS, Btrfs and tmpfs can), so that
+    the end of the process leaves nothing.
 
     Raises:
         OSError: the file could not be written; the former one is untouched.
     """
     temporary = _temporary_name(path)
     try:
-        _write_file(temporary, data, mode, owner, durable=durable)
+        if not (nameless and _write_nameless(temporary, data, mode, owner)):
+            _write_file(temporary, data, mode, owner, durable=durable)
         os.rename(temporary, path)
     except BaseException:
         _unlink_quietly(temporary)
@@ -48,8 +53,8 @@ def write_atomic(
         sync_directory(os.path.dirname(path) or ".")
 
 
-def write_new(path: str, data: bytes, mode: int | None = 0o600) -> None:
-    """Write a file that must not exist yet, so that it is there whole or not at all; `mode` as for `write_atomic`.
+def write_new(path: str, data: bytes, mode: int | None = 0o600, *, nameless: bool = False) -> None:
+    """Write a file that must not exist yet, so that it is there whole or not at all; the rest as for `write_atomic`.
 
     Only on a file system without hard links (FAT) can the end of the process leave a part of it.
 
@@ -57,6 +62,9 @@ def write_new(path: str, data: bytes, mode: int | None = 0o600) -> None:
         FileExistsError: something exists under that path; it is untouched.
         OSError: the file could not be written, and is not there.
     """
+    if nameless and _write_nameless(path, data, mode, None):
+        sync_directory(os.path.dirname(path) or ".")
+        return
     temporary = _temporary_name(path)
     try:
         _write_file(temporary, data, mode, None)
@@ -81,6 +89,25 @@ def _write_exclusively(path: str, data: bytes, mode: int | None) -> None:
         raise
 
 
+def _write_nameless(path: str, data: bytes, mode: int | None, owner: tuple[int, int] | None) -> bool:
+    """Write a file and only then give it its name, which must be free; False where the file system cannot."""
+    try:
+        descriptor = os.open(os.path.dirname(path) or ".", os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+            raise
+        return False
+    try:
+        _fill(descriptor, data, mode, owner, durable=True)
+        # With a src_dir_fd, although an absolute path needs none, Python calls linkat(2), which follows the link.
+        os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor, follow_symlinks=True)
+    except FileNotFoundError:  # no /proc
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
 def _write_file(
     path: str, data: bytes, mode: int | None, owner: tuple[int, int] | None, *, durable: bool = True
 ) -> None:
@@ -88,15 +115,19 @@ def _write_file(
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     descriptor = os.open(path, flags, 0o600)
     try:
-        if mode is not None:
-            os.fchmod(descriptor, mode)
-        if owner is not None:
-            os.fchown(descriptor, *owner)
-        write_all(descriptor, data)
-        if durable:
-            os.fsync(descriptor)
+        _fill(descriptor, data, mode, owner, durable=durable)
     finally:
         os.close(descriptor)
+
+
+def _fill(descriptor: int, data: bytes, mode: int | None, owner: tuple[int, int] | None, *, durable: bool) -> None:
+    if mode is not None:
+        os.fchmod(descriptor, mode)
+    if owner is not None:
+        os.fchown(descriptor, *owner)
+    write_all(descriptor, data)
+    if durable:
+        os.fsync(descriptor)
 
 
 def write_all(descriptor: int, data: bytes | memoryview) -> None:
@@ -130,27 +161,57 @@ def remove_stale_temporaries(path: str) -> None:
         return  # tidying up is no reason to fail
 
 
-def read_file(path: str, what: str, limit: int | None = None) -> bytes:
-    """The bytes of a file.
+def read_file(path: str, what: str, limit: int, *, pipes: bool = False) -> bytes:
+    """The bytes of a regular file; what it is and how large it is is known before anything is read.
 
     Args:
         path: the file; a directory is refused.
         what: what the file is to the user, for the message ("the master key").
-        limit: how many bytes it may have.
+        limit: how many bytes it may have, also if it grows meanwhile.
+        pipes: take pipes and devices too, as `<(command)` is one. A pipe is waited for, so only for what the user
+            names for this one command.
 
     Raises:
         FileAccessError: it is missing, unreadable, no file, or longer than the limit.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # Without O_NONBLOCK, opening a pipe that nobody writes to would not return.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if pipes else os.O_NONBLOCK))
         try:
-            return _read_all(descriptor, limit)
+            status = os.fstat(descriptor)
+            kind = status.st_mode & _KIND
+            if kind == _DIRECTORY:
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            if kind != _REGULAR and not pipes:
+                raise FileAccessError(f"{what} {path} is not a regular file", hint="see what it is with `ls -l`")
+            if status.st_size > limit:
+                raise TooLongError
+            return read_descriptor(descriptor, limit, status.st_size)
         finally:
             os.close(descriptor)
-    except _TooLongError as error:
-        raise FileAccessError(f"{what} {path} has more than {limit} bytes") from error
+    except TooLongError as error:
+        raise FileAccessError(f"{what} {path} has more than {limit} bytes, which is the most it may have") from error
     except OSError as error:
         raise FileAccessError(f"cannot read {what} {path}: {reason(error)}", hint=_read_hint(error)) from error
+
+
+def read_descriptor(descriptor: int, limit: int, expected: int = 0) -> bytes:
+    """What is left to read, until its end.
+
+    Raises:
+        TooLongError: that is more than `limit` bytes, of which no more than one too many were read.
+        OSError: it cannot be read.
+    """
+    pieces: list[bytes] = []
+    total = 0
+    while True:
+        piece = os.read(descriptor, min(max(expected - total + 1, 65536), limit + 1 - total))
+        if not piece:
+            return b"".join(pieces) if len(pieces) != 1 else pieces[0]
+        pieces.append(piece)
+        total += len(piece)
+        if total > limit:
+            raise TooLongError
 
 
 def reason(error: OSError) -> str:
@@ -159,22 +220,18 @@ def reason(error: OSError) -> str:
     return text[:1].lower() + text[1:]
 
 
-class _TooLongError(Exception):
-    """The file has more bytes than allowed."""
+class TooLongError(Exception):
+    """There are more bytes than allowed."""
 
 
-def _read_all(descriptor: int, limit: int | None) -> bytes:
-    size = os.fstat(descriptor).st_size
-    pieces: list[bytes] = []
-    total = 0
-    while True:
-        piece = os.read(descriptor, max(size - total + 1, 65536))
-        if not piece:
-            return b"".join(pieces) if len(pieces) != 1 else pieces[0]
-        pieces.append(piece)
-        total += len(piece)
-        if limit is not None and total > limit:
-            raise _TooLongError
+def read_input(limit: int) -> bytes:
+    """Standard input to its end; raises FileAccessError if it cannot be read or is longer than the limit."""
+    try:
+        return read_descriptor(0, limit)
+    except TooLongError as error:
+        raise FileAccessError(f"standard input has more than {limit} bytes, which is the most it may have") from error
+    except OSError as error:
+        raise FileAccessError(f"cannot read standard input: {reason(error)}") from error
 
 
 def _read_hint(error: OSError) -> str:

@@ -24,8 +24,7 @@ def loads(text: str) -> object:
     """What `json.loads` gives, except that NaN and Infinity, which JSON has not, are refused.
 
     Raises:
-        ValueError: the text is not JSON.
-        RecursionError: it is nested too deeply.
+        ValueError: the text is not JSON, or it is nested too deeply.
     """
     return _loads(text, float, int)
 
@@ -67,6 +66,13 @@ def _quote() -> Callable[[str], str]:
 
 
 def _loads(text: str, parse_float: Callable[[str], object], parse_int: Callable[[str], object]) -> object:
+    try:
+        return _scanned(text, parse_float, parse_int)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _scanned(text: str, parse_float: Callable[[str], object], parse_int: Callable[[str], object]) -> object:
     stripped = text.strip(_SPACE)
     try:
         from _json import make_scanner

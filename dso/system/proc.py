@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import os
 
-from dso.errors import DockerNotFoundError
+from dso.errors import DockerNotFoundError, DsoError
 from dso.paths import PRIVATE_VARIABLES
+from dso.system.files import TooLongError, read_descriptor
 from dso.system.memory import memory_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+MAX_OUTPUT = 64 * 1024 * 1024  # of a child, that is read
 # What Docker, when it starts a plugin, and the user set for us alone.
 _PLUGIN_SOCKET = "DOCKER_CLI_PLUGIN_SOCKET"
 _OWN_VARIABLES = frozenset(
@@ -56,9 +58,12 @@ class Finished:
 class Running:
     """A child whose output is collected in memory files, so that neither side ever waits for the other."""
 
-    __slots__ = ("_otherwise", "_pid", "_stderr", "_stdout")
+    __slots__ = ("_otherwise", "_pid", "_program", "_stderr", "_stdout")
 
-    def __init__(self, pid: int, stdout: int, stderr: int, otherwise: Callable[[], Running] | None = None) -> None:
+    def __init__(
+        self, program: str, pid: int, stdout: int, stderr: int, otherwise: Callable[[], Running] | None = None
+    ) -> None:
+        self._program = program
         self._pid = pid
         self._stdout = stdout
         self._stderr = stderr
@@ -67,8 +72,21 @@ class Running:
     def wait(self) -> Finished:
         """Wait for the child to end, and for the one that `otherwise` starts should it fail."""
         _, status = os.waitpid(self._pid, 0)
-        finished = Finished(exit_code(status), _drain(self._stdout), _drain(self._stderr))
+        finished = Finished(exit_code(status), self._said(self._stdout), self._said(self._stderr))
         return self._otherwise().wait() if finished.code and self._otherwise else finished
+
+    def _said(self, descriptor: int) -> bytes:
+        """What the child wrote; it may have been made to write more than we should read."""
+        try:
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            return read_descriptor(descriptor, MAX_OUTPUT, min(os.fstat(descriptor).st_size, MAX_OUTPUT))
+        except TooLongError:
+            raise DsoError(
+                f"{self._program} wrote more than {MAX_OUTPUT >> 20} MiB, which is more than DSO reads",
+                hint="see what makes it so large: `docker compose config`",
+            ) from None
+        finally:
+            os.close(descriptor)
 
     def stop(self) -> None:
         """Ask the child to end, and wait until it has; for those whose `wait` was interrupted."""
@@ -113,7 +131,7 @@ def start(
     else:
         actions.append((os.POSIX_SPAWN_DUP2, stdin, 0))
     options = {} if mask is None else {"setsigmask": mask}
-    return Running(_spawn(argv, environment, file_actions=actions, **options), stdout, stderr, otherwise)
+    return Running(argv[0], _spawn(argv, environment, file_actions=actions, **options), stdout, stderr, otherwise)
 
 
 def run(argv: Sequence[str], *, environment: Mapping[str, str] | None = None, stdin: int | None = None) -> Finished:
@@ -205,12 +223,6 @@ def _spawn(argv: Sequence[str], environment: Mapping[str, str] | None, **options
             f"there is no {argv[0]!r} command on this machine",
             hint="install Docker (docker-cli and the Compose plugin), or put it on PATH",
         ) from error
-
-
-def _drain(descriptor: int) -> bytes:
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    with open(descriptor, "rb") as stream:
-        return stream.read()
 
 
 _IGNORED_BY_PYTHON = (13, 25)  # SIGPIPE, SIGXFSZ; importing their names takes 4 ms

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from dso.errors import FileAccessError, FileExistsRefusedError, VaultWriteError
-from dso.system.files import check_directory, check_owner, read_file, reason, write_atomic, write_new
+from dso.system.files import check_directory, check_owner, reason, sync_directory, write_atomic, write_new
 from dso.vault.edit import VaultLock, write_vault_bytes
 from dso.vault.format import parse_header
-from dso.vault.store import MAX_FILE_BYTES, Vault, read_vault_file, vault_path
+from dso.vault.store import Vault, read_vault_bytes, read_vault_file, vault_path
 from dso.vault.unlock import Unlock
 
 _KEPT_SUFFIX = ".before-restore"
@@ -52,7 +53,7 @@ def restore(source: str, path: str | None = None, unlock: Unlock | None = None) 
     path = vault_path(path)
     check_directory(os.path.dirname(path))
     check_owner(path)
-    data = read_file(source, "the backup", MAX_FILE_BYTES)
+    data = read_vault_bytes(source, "the backup", pipes=True)
     vault = Vault.from_bytes(data, parse_header(data, source), source, unlock or Unlock())
     vault.verify()
     _make_directory(os.path.dirname(path))
@@ -65,12 +66,11 @@ def restore(source: str, path: str | None = None, unlock: Unlock | None = None) 
 def _keep_former(path: str) -> str | None:
     if not os.path.lexists(path):
         return None
-    former = read_file(path, "the vault")
     number = 1
     while True:
         kept = path + _KEPT_SUFFIX + (f".{number}" if number > 1 else "")
         try:
-            write_new(kept, former)
+            _keep(path, kept)
         except FileExistsError:
             number += 1
         except OSError as error:
@@ -79,6 +79,18 @@ def _keep_former(path: str) -> str | None:
             ) from error
         else:
             return kept
+
+
+def _keep(path: str, kept: str) -> None:
+    """Give the former vault, whatever it is and however large, a second name; a copy where the file system has none."""
+    try:
+        os.link(path, kept, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP):
+            raise
+        write_new(kept, read_vault_bytes(path, "the former vault"))
+    else:
+        sync_directory(os.path.dirname(kept))
 
 
 def _make_directory(directory: str) -> None:

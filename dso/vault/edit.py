@@ -179,7 +179,7 @@ def write_vault(vault: EditableVault) -> None:
     plaintext = build_payload(vault.meta, vault.secrets)
     if len(plaintext) > MAX_PLAINTEXT_BYTES:
         raise VaultWriteError(
-            f"the vault would have {len(plaintext)} bytes; {MAX_PLAINTEXT_BYTES} (1 GiB) is the most",
+            f"the vault would have {len(plaintext)} bytes; {MAX_PLAINTEXT_BYTES} (256 MiB) is the most",
             hint="remove secrets that are not needed; nothing was changed",
         )
     write_vault_bytes(vault.path, encrypt(vault.header, vault.data_key, plaintext))

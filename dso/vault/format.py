@@ -17,7 +17,8 @@ VERSION = 1
 MAX_HEADER_BYTES = 64 * 1024
 MAX_SLOTS = 16
 ID_DIGITS = 32
-MAX_PLAINTEXT_BYTES = 1 << 30  # below the 2^31 - 1 bytes that AESGCM takes in one call
+MAX_PLAINTEXT_BYTES = 1 << 28  # reading a vault takes twice its size in memory
+MAX_FILE_BYTES = MAX_HEADER_BYTES + NONCE_BYTES + MAX_PLAINTEXT_BYTES + TAG_BYTES
 
 _PREFIX = b'{"format":"dso-vault","version":'
 _SUM = b',"sum":"'

@@ -22,7 +22,7 @@ from dso.vault.slots import (
     public_key,
     seal_data_key,
 )
-from dso.vault.unlock import read_passphrase_file
+from dso.vault.unlock import given, read_passphrase_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,8 +87,8 @@ def new_passphrase() -> bytes:
     Raises:
         UsageError: there is no terminal to ask at, the entries differ, or it is empty.
     """
-    path = os.environ.get(paths.PASSPHRASE_FILE_VARIABLE, "")
-    if path:
+    path = given(paths.PASSPHRASE_FILE_VARIABLE, os.environ)
+    if path is not None:
         return read_passphrase_file(path)
     from dso.system.terminal import ask_twice
 
@@ -185,7 +185,7 @@ def prove_other_slot(header: Header, slot_id: str, unlock: Unlock, path: str) ->
     if not left:
         return  # `remove_slot` refuses it
     try:
-        unlock.data_key(Header(header.line, header.vault_id, left), path)
+        unlock.data_key(Header(header.line, header.vault_id, left), path, any_way=True)
     except WrongKeyError as error:
         raise UsageError(
             f"without slot {slot_id} no key at hand would open the vault",

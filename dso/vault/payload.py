@@ -96,7 +96,7 @@ class Payload:
                 if offset < 0 or len(content) != size or size < 1 or not isinstance(number + updated_at, int):
                     raise _broken(name)
                 versions.append(Version(number, updated_at, content))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise _broken("an index line") from error
         if not versions:
             raise _broken(name)
@@ -131,7 +131,7 @@ def _fields(line: object) -> tuple[str, list[tuple[int, int, int, int]]]:
 def _parse(line: bytes) -> object:
     try:
         return loads(line.decode("ascii"))
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise _broken("the first line") from error
 
 

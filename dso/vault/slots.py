@@ -32,13 +32,17 @@ _MEMORY_KIB = 64 * 1024
 _LANES = 4
 _SALT_BYTES = 16
 
-# What a header may ask for, so that a hostile one cannot eat all memory or time.
+# What a header may ask for, so that a hostile one cannot eat all memory or time. Work is passes x memory in KiB; a
+# vault with 16 slots of ours asks for 3 million.
 _MAX_PASSES = 16
-_MAX_MEMORY_KIB = 1024 * 1024
+_MAX_MEMORY_KIB = 256 * 1024
 _MAX_LANES = 16
-_MAX_WORK_KIB = 4 * 1024 * 1024  # passes x memory
+_MAX_WORK = 1024 * 1024
+MAX_WORK_OF_ALL = 4 * 1024 * 1024
 _MIN_SALT_BYTES = 8
 _MAX_SALT_BYTES = 64
+
+_LAST_DATE = 253_402_300_799  # the end of the year 9999
 
 _MEMBERS = ("id", "type", "created", "kdf", "ephemeral", "sealed")
 
@@ -80,7 +84,7 @@ class Slot:
         slot_id, slot_type, created, kdf, ephemeral, sealed = (members.get(name) for name in _MEMBERS)
         if not (isinstance(slot_id, str) and len(slot_id) == ID_DIGITS and _is_hex(slot_id)):
             raise ValueError("a slot's id is not 8 hexadecimal digits")
-        if not (_is_plain(slot_type) and _is_plain(kdf) and isinstance(created, int)):
+        if not (_is_plain(slot_type) and _is_plain(kdf) and isinstance(created, int) and 0 <= created <= _LAST_DATE):
             raise ValueError(f"slot {slot_id} lacks its type, date or key derivation")
         if not (isinstance(ephemeral, str) and isinstance(sealed, str) and _is_hex(ephemeral) and _is_hex(sealed)):
             raise ValueError(f"slot {slot_id} lacks its sealed key")
@@ -196,7 +200,7 @@ def parse_argon2id(kdf: str) -> tuple[int, int, int, bytes]:
         1 <= passes <= _MAX_PASSES
         and 1 <= lanes <= _MAX_LANES
         and 8 * lanes <= memory_kib <= _MAX_MEMORY_KIB
-        and memory_kib * passes <= _MAX_WORK_KIB
+        and memory_kib * passes <= _MAX_WORK
         and _MIN_SALT_BYTES <= len(salt) <= _MAX_SALT_BYTES
     )
     if not sane:

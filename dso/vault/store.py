@@ -7,8 +7,8 @@ import os
 from dso import paths
 from dso.errors import FileAccessError, InvalidSecretError, SecretNotFoundError, VaultNotFoundError
 from dso.secret import SecretValue
-from dso.system.files import check_directory, check_owner, read_file
-from dso.vault.format import MAX_HEADER_BYTES, MAX_PLAINTEXT_BYTES, decrypt, parse_header
+from dso.system.files import TooLongError, check_directory, check_owner, read_file
+from dso.vault.format import MAX_FILE_BYTES, damaged, decrypt, parse_header
 from dso.vault.payload import Payload, Version
 from dso.vault.unlock import Unlock
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 MAX_SECRET_BYTES = 1 << 20
 KEPT_VERSIONS = 6  # the current one and five before it
-MAX_FILE_BYTES = MAX_HEADER_BYTES + MAX_PLAINTEXT_BYTES + 64
 
 
 class SecretInfo:
@@ -160,12 +159,22 @@ def read_vault_file(path: str) -> tuple[bytes, Header]:
     check_directory(os.path.dirname(path))
     check_owner(path)
     try:
-        data = read_file(path, "the vault", MAX_FILE_BYTES)
+        data = read_vault_bytes(path, "the vault")
     except FileAccessError as error:
         if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
             raise VaultNotFoundError(f"there is no vault at {path}", hint="create one with `docker dso init`") from None
         raise
     return data, parse_header(data, path)
+
+
+def read_vault_bytes(path: str, what: str, *, pipes: bool = False) -> bytes:
+    """The bytes of a file that should be a vault; raises VaultDamagedError if it is too large to be one."""
+    try:
+        return read_file(path, what, MAX_FILE_BYTES, pipes=pipes)
+    except FileAccessError as error:
+        if isinstance(error.__cause__, TooLongError):
+            raise damaged(path, f"it has more than {MAX_FILE_BYTES} bytes, and a vault has no more") from None
+        raise
 
 
 def in_namespace(names: list[str], namespace: str | None) -> list[str]:

@@ -7,7 +7,16 @@ import os
 from dso import paths
 from dso.errors import InsecurePermissionsError, WrongKeyError
 from dso.system.files import check_directory, read_file
-from dso.vault.slots import KEY_BYTES, KEYFILE, PASSPHRASE, open_data_key, parse_argon2id, passphrase_key, private_key
+from dso.vault.slots import (
+    KEY_BYTES,
+    KEYFILE,
+    MAX_WORK_OF_ALL,
+    PASSPHRASE,
+    open_data_key,
+    parse_argon2id,
+    passphrase_key,
+    private_key,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,13 +27,21 @@ if TYPE_CHECKING:
 
 NEW_KEY_SUFFIX = ".new"  # of a key file that is just being replaced (dso.vault.masterkey)
 
-_MAX_SECRET_BYTES = 4096
+_MAX_KEY_BYTES = 4096
 _ATTEMPTS = 3
 _OTHERS = 0o077
 
 
+def without_passphrase_file() -> dict[str, str]:
+    """The environment of a command to which DSO_PASSPHRASE_FILE gives a *new* passphrase, and not one that opens."""
+    return {name: value for name, value in os.environ.items() if name != paths.PASSPHRASE_FILE_VARIABLE}
+
+
 class Unlock:
-    """The keys at hand, tried in this order: DSO_MASTER_KEY, the key file, DSO_PASSPHRASE_FILE, the terminal.
+    """The keys at hand: the one that DSO_MASTER_KEY or else DSO_PASSPHRASE_FILE gives, else the key file, the terminal.
+
+    A key that a variable gives is used or is an error: another one is never tried in its place, for whoever gives a
+    key wants to know that it is the vault's.
 
     What a passphrase or key yields is remembered, so that one object asks once however often the
     vault is read. `slot_id` is the slot that opened last.
@@ -52,11 +69,14 @@ class Unlock:
         self._private_keys: dict[tuple[str, str, str], bytes] = {}
         self.slot_id = ""
 
-    def data_key(self, header: Header, path: str) -> bytes:
+    def data_key(self, header: Header, path: str, *, any_way: bool = False) -> bytes:
         """The key that decrypts the vault at `path`.
 
+        With `any_way` the question is whether anything at hand opens it: then a variable's key is one of several.
+
         Raises:
-            WrongKeyError: nothing at hand opens it; the message says what was tried, the hint what would.
+            WrongKeyError: the key that a variable gives does not open it, or nothing at hand does; the message says
+                what was tried, the hint what would.
             InsecurePermissionsError: the key file belongs to another user or can be read by others.
             FileAccessError: a file that was named cannot be read.
         """
@@ -67,33 +87,49 @@ class Unlock:
                 if data_key is not None:
                     return data_key
         tried: list[str] = []
-        for attempt in (self._try_key_files, self._try_passphrases):
+        for variable, attempt in (
+            (paths.MASTER_KEY_VARIABLE, self._try_given_key),
+            (paths.PASSPHRASE_FILE_VARIABLE, self._try_passphrase_file),
+            ("", self._try_key_files),
+            ("", self._try_passphrases),
+        ):
+            if variable and given(variable, self._environment) is None:
+                tried.append(f"{variable} is not set")
+                continue
+            before = len(tried)
             data_key = attempt(header, tried)
             if data_key is not None:
                 return data_key
-        raise WrongKeyError(
-            f"no key at hand unlocks {path}: " + ("; ".join(tried) or "its slots are of types unknown here"),
-            hint=_what_would_unlock(header),
-        )
+            if variable and not any_way:
+                raise WrongKeyError(
+                    f"{variable} is set and does not unlock {path}: {'; '.join(tried[before:])}",
+                    hint=f"correct it, or unset it to have the other ways tried; {_what_would_unlock(header)}",
+                )
+        raise WrongKeyError(f"no key at hand unlocks {path}: {'; '.join(tried)}", hint=_what_would_unlock(header))
+
+    def _try_given_key(self, header: Header, tried: list[str]) -> bytes | None:
+        key = parse_key(self._environment[paths.MASTER_KEY_VARIABLE], paths.MASTER_KEY_VARIABLE)
+        return self._try_key(header, paths.MASTER_KEY_VARIABLE, key, tried) if _takes_keys(header, tried) else None
 
     def _try_key_files(self, header: Header, tried: list[str]) -> bytes | None:
-        slots = [slot for slot in header.slots if slot.type == KEYFILE]
-        if not slots:
+        if not _takes_keys(header, tried):
             return None
         for source, key in self._keys(tried):
-            for slot in slots:
+            data_key = self._try_key(header, source, key, tried)
+            if data_key is not None:
+                return data_key
+        return None
+
+    def _try_key(self, header: Header, source: str, key: bytes, tried: list[str]) -> bytes | None:
+        for slot in header.slots:
+            if slot.type == KEYFILE:
                 data_key = self._open(header, slot, private_key(key, header.vault_id, slot))
                 if data_key is not None:
                     return data_key
-            tried.append(f"{source} is the key of another vault or an older one")
+        tried.append(f"{source} is the key of another vault or an older one")
         return None
 
     def _keys(self, tried: list[str]) -> Iterator[tuple[str, bytes]]:
-        text = self._environment.get(paths.MASTER_KEY_VARIABLE, "")
-        if text:
-            yield paths.MASTER_KEY_VARIABLE, parse_key(text, paths.MASTER_KEY_VARIABLE)
-        else:
-            tried.append(f"{paths.MASTER_KEY_VARIABLE} is not set")
         path = self._key_file or paths.master_key_file()
         if os.path.lexists(path):
             yield path, read_key_file(path)
@@ -102,21 +138,24 @@ class Unlock:
         if os.path.lexists(path + NEW_KEY_SUFFIX):
             yield path + NEW_KEY_SUFFIX, read_key_file(path + NEW_KEY_SUFFIX)
 
+    def _try_passphrase_file(self, header: Header, tried: list[str]) -> bytes | None:
+        slots = _usable_passphrase_slots(header, tried)
+        if not slots:
+            return None
+        path = self._environment[paths.PASSPHRASE_FILE_VARIABLE]
+        data_key = self._try_passphrase(header, slots, read_passphrase_file(path))
+        if data_key is None:
+            tried.append(f"the passphrase in {path} is not the vault's")
+        return data_key
+
     def _try_passphrases(self, header: Header, tried: list[str]) -> bytes | None:
         slots = _usable_passphrase_slots(header, tried)
         if not slots:
             return None
-        path = self._environment.get(paths.PASSPHRASE_FILE_VARIABLE, "")
-        if path:
-            data_key = self._try_passphrase(header, slots, read_passphrase_file(path))
-            if data_key is not None:
-                return data_key
-            tried.append(f"the passphrase in {path} ({paths.PASSPHRASE_FILE_VARIABLE}) is not the vault's")
-            return None
         for attempt in range(_ATTEMPTS):
             passphrase = self._ask_for_passphrase("Passphrase: " if not attempt else "Wrong, once more: ")
             if passphrase is None:
-                tried.append(f"{paths.PASSPHRASE_FILE_VARIABLE} is not set, and there is no terminal to ask for it")
+                tried.append("there is no terminal to ask for a passphrase")
                 return None
             data_key = self._try_passphrase(header, slots, passphrase)
             if data_key is not None:
@@ -147,6 +186,17 @@ class Unlock:
         return data_key
 
 
+def given(variable: str, environment: Mapping[str, str]) -> str | None:
+    """What a variable gives, None when it is not set; raises WrongKeyError when it is set and empty."""
+    text = environment.get(variable)
+    if text is not None and not text.strip():
+        raise WrongKeyError(
+            f"{variable} is set and empty",
+            hint="give it a value, or unset it to have the other ways to unlock tried",
+        )
+    return text
+
+
 def parse_key(text: str, source: str) -> bytes:
     """The 32 bytes of a key written as 64 hexadecimal digits; raises WrongKeyError naming the source."""
     stripped = text.strip()
@@ -172,17 +222,18 @@ def read_key_file(path: str) -> bytes:
     """
     check_directory(os.path.dirname(os.path.abspath(path)))
     check_private(path, "the key file")
-    text = read_file(path, "the key file", _MAX_SECRET_BYTES)
+    text = read_file(path, "the key file", _MAX_KEY_BYTES)
     return parse_key(text.decode("ascii", "replace"), path)
 
 
 def read_passphrase_file(path: str) -> bytes:
     """The passphrase in a file or pipe: its bytes without one newline at the end; raises as `read_key_file`."""
-    check_private(path, "the passphrase file")
-    passphrase = read_file(path, "the passphrase file", _MAX_SECRET_BYTES)
+    what = f"the passphrase file ({paths.PASSPHRASE_FILE_VARIABLE})"
+    check_private(path, what)
+    passphrase = read_file(path, what, _MAX_KEY_BYTES, pipes=True)
     passphrase = passphrase.removesuffix(b"\n").removesuffix(b"\r")
     if not passphrase:
-        raise WrongKeyError(f"the passphrase file {path} is empty")
+        raise WrongKeyError(f"{what} {path} is empty", hint="put the passphrase there")
     return passphrase
 
 
@@ -208,17 +259,31 @@ def check_private(path: str, what: str) -> None:
         )
 
 
+def _takes_keys(header: Header, tried: list[str]) -> bool:
+    if any(slot.type == KEYFILE for slot in header.slots):
+        return True
+    tried.append("no slot of it is for a key file")
+    return False
+
+
 def _usable_passphrase_slots(header: Header, tried: list[str]) -> list[Slot]:
-    """The passphrase slots, without those whose parameters no honest writer chooses."""
+    """The passphrase slots, without those whose parameters no honest writer chooses; none if they ask for too much."""
     usable = []
+    work = 0
     for slot in header.slots:
         if slot.type == PASSPHRASE:
             try:
-                parse_argon2id(slot.kdf)
+                memory_kib, passes, _, _ = parse_argon2id(slot.kdf)
             except ValueError as error:
                 tried.append(f"slot {slot.id} cannot be used: {error}")
             else:
                 usable.append(slot)
+                work += memory_kib * passes
+    if work > MAX_WORK_OF_ALL:
+        tried.append("its passphrase slots together ask for an absurd amount of time")
+        return []
+    if not usable:
+        tried.append("no slot of it is for a passphrase that could be tried")
     return usable
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import stat
-import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -47,8 +45,16 @@ class User:
         self.monkeypatch = monkeypatch
 
     def env(self, *words: str, stdin: bytes = b"") -> Done:
-        self.monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        code = main(["docker-dso", "env", *words])
+        kept, given = os.dup(0), os.memfd_create("stdin")
+        os.write(given, stdin)
+        os.lseek(given, 0, os.SEEK_SET)
+        os.dup2(given, 0)
+        try:
+            code = main(["docker-dso", "env", *words])
+        finally:
+            os.dup2(kept, 0)
+            os.close(kept)
+            os.close(given)
         out, err = self.capsys.readouterr()
         return Done(code, out, err)
 

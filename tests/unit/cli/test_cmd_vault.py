@@ -142,8 +142,10 @@ def test_add_key_command_lines_that_make_no_sense(keeper, words):
 
 
 def test_remove_key_wants_another_way_in(keeper, passphrase_file, monkeypatch):
-    slot = _status(keeper)["unlocked_by"]
-    assert keeper.dso("vault", "remove-key", slot).code == UsageError.code
+    with monkeypatch.context() as patch:
+        patch.delenv("DSO_PASSPHRASE_FILE")
+        slot = _status(keeper)["unlocked_by"]
+        assert keeper.dso("vault", "remove-key", slot).code == UsageError.code
     keeper.ok("vault", "add-key", "--passphrase")
     monkeypatch.delenv("DSO_PASSPHRASE_FILE")
     done = keeper.dso("vault", "remove-key", slot)

@@ -1,7 +1,9 @@
 """Files that are whole or not there, and locks."""
 
+import errno
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -129,7 +131,7 @@ def test_new_file_on_a_file_system_without_links_and_modes(tmp_path, monkeypatch
         write_atomic(path, b"third", None)
         with pytest.raises(PermissionError):
             write_new(str(tmp_path / "private"), b"x")
-    assert read_file(path, "the file") == b"third"
+    assert read_file(path, "the file", 1000) == b"third"
     assert os.listdir(tmp_path) == ["file"]
 
 
@@ -160,20 +162,101 @@ def test_stale_temporaries_of_this_file_only_are_removed(tmp_path):
 
 def test_read_file_reads_what_grows_and_what_has_no_size(tmp_path):
     (tmp_path / "file").write_bytes(b"x" * 300_000)
-    assert len(read_file(str(tmp_path / "file"), "the file")) == 300_000
-    assert read_file("/proc/self/status", "the file").startswith(b"Name:")
-    assert read_file("/dev/null", "the file") == b""
+    assert len(read_file(str(tmp_path / "file"), "the file", 300_000)) == 300_000
+    assert read_file("/proc/self/status", "the file", 100_000).startswith(b"Name:")
+    assert read_file("/dev/null", "the file", 1, pipes=True) == b""
 
 
 def test_read_file_names_what_it_could_not_read_and_why(tmp_path):
     with pytest.raises(FileAccessError, match=r"cannot read the backup .*missing: no such file or directory"):
-        read_file(str(tmp_path / "missing"), "the backup")
+        read_file(str(tmp_path / "missing"), "the backup", 1)
     with pytest.raises(FileAccessError, match="is a directory"):
-        read_file(str(tmp_path), "the backup")
+        read_file(str(tmp_path), "the backup", 1)
     (tmp_path / "file").write_bytes(b"12345")
     assert read_file(str(tmp_path / "file"), "the backup", 5) == b"12345"
     with pytest.raises(FileAccessError, match="more than 4 bytes"):
         read_file(str(tmp_path / "file"), "the backup", 4)
+
+
+@pytest.mark.parametrize("replace", [False, True], ids=["new file", "replaced file"])
+def test_plaintext_has_no_name_before_it_is_whole(tmp_path, monkeypatch, replace):
+    """So that nothing is left of it if the process is killed meanwhile."""
+    original, seen = os.write, []
+
+    def write(descriptor, data):
+        seen.append(os.listdir(tmp_path))
+        return original(descriptor, data)
+
+    path = tmp_path / "file"
+    if replace:
+        path.write_bytes(b"former")
+    monkeypatch.setattr(os, "write", write)
+    (write_atomic if replace else write_new)(str(path), b"plaintext", nameless=True)
+    assert seen == [["file"] if replace else []]
+    assert path.read_bytes() == b"plaintext"
+    assert os.listdir(tmp_path) == ["file"]
+    if not replace:
+        with pytest.raises(FileExistsError):
+            write_new(str(path), b"another", nameless=True)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_plaintext_is_written_where_files_need_names(tmp_path, monkeypatch):
+    original = os.open
+
+    def refuse(path, flags, mode=0o777, **options):
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, "no")
+        return original(path, flags, mode, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+    write_new(str(tmp_path / "file"), b"first", nameless=True)
+    write_atomic(str(tmp_path / "file"), b"second", nameless=True)
+    assert (tmp_path / "file").read_bytes() == b"second"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_sparse_file_is_refused_by_its_size_before_anything_is_read(tmp_path, monkeypatch):
+    with open(tmp_path / "file", "wb") as file:
+        file.truncate(40 << 30)
+    monkeypatch.setattr(os, "read", lambda *_words: pytest.fail("read"))
+    with pytest.raises(FileAccessError, match="more than 1000 bytes"):
+        read_file(str(tmp_path / "file"), "the vault", 1000)
+
+
+def test_file_that_grows_is_read_no_further_than_one_byte_beyond_the_limit(tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"x")
+    original, got = os.read, []
+
+    def read(descriptor, count):
+        with open(tmp_path / "file", "ab") as file:
+            file.write(b"x" * 100_000)
+        got.append(original(descriptor, count))
+        return got[-1]
+
+    monkeypatch.setattr(os, "read", read)
+    with pytest.raises(FileAccessError, match="more than 250000 bytes"):
+        read_file(str(tmp_path / "file"), "the vault", 250_000)
+    assert sum(map(len, got)) == 250_001
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "socket"])
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path, kind):
+    path = str(tmp_path / "file")
+    if kind == "pipe":
+        os.mkfifo(path)  # nobody writes to it: opening it must not wait
+    elif kind == "device":
+        path = "/dev/zero"
+    else:
+        with socket.socket(socket.AF_UNIX) as one:
+            one.bind(path)
+    with pytest.raises(FileAccessError, match=r"not a regular file|no such device"):
+        read_file(path, "the vault", 1000)
+
+
+def test_device_without_an_end_is_read_up_to_the_limit_where_devices_are_taken():
+    with pytest.raises(FileAccessError, match="/dev/zero has more than 1000 bytes"):
+        read_file("/dev/zero", "the file", 1000, pipes=True)
 
 
 def test_write_all_takes_bytes_and_views(tmp_path):

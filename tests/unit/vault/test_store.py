@@ -262,7 +262,7 @@ def test_stale_temporary_files_are_cleaned_by_the_next_write(vault_file):
 
 def test_vault_that_would_be_too_large_is_refused(vault_file, monkeypatch):
     monkeypatch.setattr(edit, "MAX_PLAINTEXT_BYTES", 1000)
-    with pytest.raises(VaultWriteError, match="1 GiB"):
+    with pytest.raises(VaultWriteError, match="256 MiB"):
         _set("shop/x", bytes(1000))
     assert Vault.open().names() == []
 

@@ -50,7 +50,8 @@ def _open(ways, tmp_path, *, environment=None, key_file=None, ask=_never_asked):
     tmp_path.chmod(0o700)
     create_vault(path, *ways[0])
     first = ways[0][1]
-    unlock = Unlock(environment={"DSO_MASTER_KEY": first.hex()}, key_file="/x", ask=lambda _prompt: first)
+    given = {"DSO_MASTER_KEY": first.hex()} if ways[0][0] == KEYFILE else {}
+    unlock = Unlock(environment=given, key_file="/x", ask=lambda _prompt: first)
     for way in ways[1:]:
         with Vault.edit(path, unlock) as vault:
             add_slot(vault, *way)
@@ -66,9 +67,37 @@ def test_variable_comes_before_the_key_file(tmp_path):
     assert _open(ways, tmp_path, environment={"DSO_MASTER_KEY": KEY.hex()}, key_file=key_file) == 1
 
 
-def test_key_file_is_tried_when_the_variable_is_another_vaults(tmp_path):
+@pytest.mark.parametrize("text", [OTHER.hex(), "00", "", " "], ids=["another vault's", "malformed", "empty", "blank"])
+@pytest.mark.parametrize("way", [(KEYFILE, KEY), (PASSPHRASE, b"pw")], ids=["key file", "passphrase"])
+def test_key_in_the_variable_opens_the_vault_or_is_an_error_although_others_would_open_it(tmp_path, text, way):
     key_file = _private_file(tmp_path / "k", KEY.hex().encode() + b"\n")
-    assert _open([(KEYFILE, KEY)], tmp_path, environment={"DSO_MASTER_KEY": OTHER.hex()}, key_file=key_file) == 0
+    phrase = _private_file(tmp_path / "pw", b"pw")
+    environment = {"DSO_MASTER_KEY": text, "DSO_PASSPHRASE_FILE": phrase}
+    with pytest.raises(WrongKeyError, match="DSO_MASTER_KEY") as refusal:
+        _open([(KEYFILE, KEY), (PASSPHRASE, b"pw"), way][-1:], tmp_path, environment=environment, key_file=key_file)
+    assert "unset it" in refusal.value.hint or "remove it" in refusal.value.hint
+
+
+@pytest.mark.parametrize("content", [b"wrong", b"", None], ids=["wrong", "empty", "unreadable"])
+def test_passphrase_in_the_variables_file_opens_the_vault_or_is_an_error_although_the_key_file_would(tmp_path, content):
+    key_file = _private_file(tmp_path / "k", KEY.hex().encode() + b"\n")
+    path = str(tmp_path / "none") if content is None else _private_file(tmp_path / "pw", content)
+    error = FileAccessError if content is None else WrongKeyError
+    for ways in ([(KEYFILE, KEY), (PASSPHRASE, b"pw")], [(KEYFILE, KEY)]):
+        with pytest.raises(error if len(ways) > 1 else WrongKeyError, match="DSO_PASSPHRASE_FILE"):
+            _open(ways, tmp_path, environment={"DSO_PASSPHRASE_FILE": path}, key_file=key_file)
+        (tmp_path / "vault.enc").unlink()
+
+
+def test_empty_passphrase_variable_is_an_error(tmp_path):
+    with pytest.raises(WrongKeyError, match="DSO_PASSPHRASE_FILE is set and empty"):
+        _open([(PASSPHRASE, b"pw")], tmp_path, environment={"DSO_PASSPHRASE_FILE": ""}, ask=lambda _prompt: b"pw")
+
+
+def test_passphrase_file_comes_before_the_key_file(tmp_path):
+    key_file = _private_file(tmp_path / "k", KEY.hex().encode())
+    environment = {"DSO_PASSPHRASE_FILE": _private_file(tmp_path / "pw", b"pw")}
+    assert _open([(KEYFILE, KEY), (PASSPHRASE, b"pw")], tmp_path, environment=environment, key_file=key_file) == 1
 
 
 def test_key_file_comes_before_the_passphrase(tmp_path):

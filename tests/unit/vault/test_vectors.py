@@ -1,6 +1,7 @@
 """The test vectors of docs/vault-format.md."""
 
 import json
+import os
 import subprocess
 import sys
 from base64 import b64decode
@@ -17,11 +18,21 @@ FIXTURES = Path(__file__).parents[2] / "fixtures" / "vault"
 VECTORS = json.loads((FIXTURES / "vectors.json").read_text())["vectors"]
 
 
+@pytest.fixture(autouse=True)
+def _private_directory(tmp_path, monkeypatch):
+    """Where the key file of a vector is: both it and the passphrase are at hand, as no variable gives them."""
+    tmp_path.chmod(0o700)
+    monkeypatch.chdir(tmp_path)
+
+
 def _open(vector):
     data = b64decode(vector["vault"])
+    descriptor = os.open("vector.key", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.write(descriptor, vector["key"].encode())
+    os.close(descriptor)
     unlock = Unlock(
-        environment={"DSO_MASTER_KEY": vector["key"]},
-        key_file="/nonexistent/master.key",
+        environment={},
+        key_file="vector.key",
         ask=lambda _prompt: vector["passphrase"].encode(),
     )
     return Vault.from_bytes(data, parse_header(data, "vault.enc"), "vault.enc", unlock)
