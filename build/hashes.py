@@ -69,12 +69,9 @@ def _ask(wanted: list[str], options: list[str]) -> list[tuple[str, str]]:
         report = Path(directory, "report.json")
         requirements = Path(directory, "requirements.txt")
         requirements.write_text("\n".join(wanted))
-        subprocess.run(
-            [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--dry-run", "--no-deps"]
-            + ["--ignore-installed", "--target", f"{directory}/none", "--report", str(report), "-r", str(requirements)]
-            + options,
-            check=True,
-        )
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+        only_say = ["--dry-run", "--no-deps", "--ignore-installed", "--target", f"{directory}/none"]
+        subprocess.run([*pip, *only_say, *options, "--report", str(report), "-r", str(requirements)], check=True)
         installed = json.loads(report.read_text())["install"]
     return [
         (_normal(one["metadata"]["name"]), one["download_info"]["archive_info"]["hashes"]["sha256"])

@@ -52,7 +52,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _show(args: argparse.Namespace, *, sweep: bool) -> int:
     from dso.cli.output import print_error, print_json, say_names
+    from dso.system.memory_directory import remove_abandoned
 
+    if sweep:
+        remove_abandoned()
     report, code = _report(args, sweep=sweep)
     if args.format == "json":
         print_json(report)

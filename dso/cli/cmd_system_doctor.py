@@ -110,7 +110,7 @@ def examine(args: argparse.Namespace) -> list[Finding]:
         if info:
             findings += [*check_machine.swap(host, info), *check_leftovers.leftovers(engine, vault_id)]
     now = time.time()
-    return [*findings, *check_machine.clock(host, installation, now)]
+    return [*findings, *check_leftovers.edits(), *check_machine.clock(host, installation, now)]
 
 
 def _cloud(host: Host, installation: Installation) -> list[Finding]:

@@ -92,11 +92,11 @@ def _write_file(path: str, content: bytes, *, force: bool) -> None:
 
     try:
         if not force:
-            write_new(path, content)
+            write_new(path, content, nameless=True)
         elif os.path.lexists(path) and not os.path.isfile(path):
             raise FileAccessError(f"{path} is no regular file", hint="leave -o out to write to standard output")
         else:
-            write_atomic(os.path.realpath(path), content)
+            write_atomic(os.path.realpath(path), content, nameless=True)
     except FileExistsError:
         raise FileExistsRefusedError(f"{path} exists", hint="--force replaces it") from None
     except OSError as error:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _DEFAULT_EDITOR = "vi"
 _VIM_NAMES = ("vim", "nvim", "gvim", "rvim", "rgvim", "evim", "gview", "rview", "rgview")  # also vim.basic, vimx...
+_MAX_PROGRAM = 64 * 1024 * 1024  # bytes of an editor
 _OLD_NAMES = ("vi", "view", "ex")  # Vim on most machines, but also BusyBox and nvi, which do not know these options
 # What keeps Vim from writing copies elsewhere: swap file, registers, backup, undo file.
 _VIM_OPTIONS = ("-n", "-i", "NONE", "-c", "set nobackup nowritebackup noundofile")
@@ -57,8 +58,9 @@ def edit(value: SecretValue, file_name: str, *, keep_newline: bool) -> SecretVal
     """
     from signal import SIGHUP, SIGTERM, signal
 
-    from dso.system.memory import private_memory_directory
+    from dso.system.memory_directory import private_memory_directory, remove_abandoned
 
+    remove_abandoned()
     before = [(number, signal(number, _leave)) for number in (SIGTERM, SIGHUP)]  # so that the directory is wiped
     try:
         with private_memory_directory() as directory:
@@ -72,7 +74,9 @@ def edit(value: SecretValue, file_name: str, *, keep_newline: bool) -> SecretVal
 
 
 def _edit_file(path: str, content: bytes) -> bytes:
-    from dso.system.files import reason, write_new
+    from dso.errors import FileAccessError
+    from dso.system.files import read_file, reason, write_new
+    from dso.vault.store import MAX_SECRET_BYTES
 
     try:
         write_new(path, content)
@@ -80,10 +84,9 @@ def _edit_file(path: str, content: bytes) -> bytes:
         raise EditorError(f"cannot write {path}: {reason(error)}") from error
     _run_editor(path)
     try:
-        with open(path, "rb") as stream:
-            return stream.read()
-    except OSError as error:
-        raise EditorError(f"the editor left no file: {reason(error)}", hint="nothing was changed") from error
+        return read_file(path, "the file", MAX_SECRET_BYTES + 1)  # a newline may still go
+    except FileAccessError as error:
+        raise EditorError(f"the editor left no value: {error.message}", hint="nothing was changed") from error
 
 
 def _run_editor(path: str) -> None:
@@ -125,10 +128,12 @@ def _is_vim(program: str) -> bool:
 
 def _says_it_is_vim(path: str) -> bool:
     """Whether a program that is called `vi` is Vim itself or, as on Fedora, a script that starts it."""
+    from dso.errors import FileAccessError
+    from dso.system.files import read_file
+
     try:
-        with open(path, "rb") as stream:
-            content = stream.read()
-    except OSError:
+        content = read_file(path, "the editor", _MAX_PROGRAM)
+    except FileAccessError:
         return False
     return b"Vi IMproved" in content or (content.startswith(b"#!") and b"vim" in content)
 

@@ -36,6 +36,15 @@ def leftovers(engine: Engine, vault_id: str | None) -> list[Finding]:
     return found or [Finding("leftovers", OK, "no keeper or volume without a project")]
 
 
+def edits() -> list[Finding]:
+    """What commands that were killed left in memory: removed, and said. No other command has that to do."""
+    from dso.system.memory_directory import remove_abandoned
+
+    found = remove_abandoned()
+    what = f"removed what killed `docker dso secret edit` commands had left in memory: {found}"
+    return [Finding("leftovers", NOTE, what)] if found else []
+
+
 def judged(states: Sequence[KeeperState], live: set[str], sweep: Callable[[], None]) -> list[Finding]:
     """Keepers whose project does not run, and those that are empty."""
     found = []

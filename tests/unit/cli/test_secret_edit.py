@@ -9,7 +9,7 @@ import pytest
 from dso.cli import secret_edit
 from dso.errors import EditorError, InvalidSecretError, SecretNotFoundError
 from dso.secret import SecretValue
-from dso.system.memory import is_in_memory
+from dso.system.memory_directory import is_in_memory
 from dso.vault.store import Vault
 
 
