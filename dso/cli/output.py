@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from dso.system.visible import error_text, visible, visible_lines
+from dso.system.visible import error_text, foreign_lines, visible, visible_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,8 +51,7 @@ def warn(message: str) -> None:
 
 def show_stderr(said: bytes) -> None:
     """Pass on what a program we started said on its standard error."""
-    sys.stderr.write(visible_lines(said.decode("utf-8", "surrogateescape")))
-    sys.stderr.flush()
+    print(foreign_lines(said.decode("utf-8", "surrogateescape")), end="", file=sys.stderr, flush=True)
 
 
 def print_error(message: str, hint: str = "") -> None:

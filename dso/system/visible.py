@@ -8,6 +8,7 @@ the same, but the frozen programs do not have it.
 from __future__ import annotations
 
 _HINT = "  hint: "
+_OURS = ("Error: ", _HINT, "[DSO] ")
 _NAMED = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _STRAY = range(0xDC80, 0xDD00)  # a byte that is not UTF-8, as `surrogateescape` has it
 _BYTE, _PLANE = 0x100, 0x10000
@@ -40,6 +41,16 @@ def visible_json(document: str) -> str:
     if document.isprintable():
         return document
     return "".join(each if each.isprintable() or each in "\n\t" else _escape_in_json(each) for each in document)
+
+
+def foreign_lines(text: str) -> str:
+    """What another program said, in its lines; none of them, but the first, can pass for one of ours."""
+    first, *others = text.split("\n")
+    parts = [visible_lines(first)]
+    for line in others:
+        parts.append("\\n" if line.startswith(_OURS) else "\n")
+        parts.append(visible_lines(line))
+    return "".join(parts)
 
 
 def error_text(message: str, hint: str) -> str:

@@ -27,7 +27,7 @@ RAW = {
     ("dso.providers.process", "_run"): "text of our own",
     ("dso.providers.process", "_report"): "made visible there: `sys.stderr` may be gone by then",
 }
-SHOW = {"visible", "visible_lines", "visible_json", "error_text", "json_text"}
+SHOW = {"visible", "visible_lines", "visible_json", "error_text", "foreign_lines", "json_text"}
 
 
 @pytest.mark.parametrize("text", ["plain words: äöü", HOSTILE])
@@ -53,9 +53,9 @@ def test_json_means_the_same_and_steers_no_terminal(capsys: pytest.CaptureFixtur
     assert all(each.isprintable() or each == "\n" for each in out)
 
 
-def test_what_compose_says_is_made_visible(capsys: pytest.CaptureFixture[str]) -> None:
-    output.show_stderr(b"two\nlines \x1b[2J\xff\n")
-    assert capsys.readouterr().err == "two\nlines \\x1b[2J\\xff\n"
+def test_what_compose_says_is_made_visible_and_cannot_pass_for_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    output.show_stderr(b"two\nlines \x1b[2J\xff\nError: x\n  hint: y\n[DSO] z\n\n")
+    assert capsys.readouterr().err == "two\nlines \\x1b[2J\\xff\\nError: x\\n  hint: y\\n[DSO] z\n\n"
 
 
 def test_a_question_is_made_visible(monkeypatch: pytest.MonkeyPatch) -> None:
