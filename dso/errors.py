@@ -261,6 +261,12 @@ class AgentSocketError(DsoError):
     code = 48
 
 
+class AgentUntrustedError(DsoError):
+    """Who listens on the agent's socket is neither root nor this user."""
+
+    code = 49
+
+
 class UnhealthyError(DsoError):
     """`system doctor` found something that does not work."""
 

@@ -10,7 +10,8 @@ PASSPHRASE_FILE_VARIABLE = "DSO_PASSPHRASE_FILE"  # noqa: S105  # a variable's n
 SOCKET_VARIABLE = "DSO_SOCKET_PATH"  # where the agent listens, and where the command line looks for it
 ALLOW_VARIABLE = "DSO_ALLOW"  # what any project may have, for CI; never read from a `.env` file
 PLUGIN_DIR_VARIABLE = "DSO_PLUGIN_DIR"  # where the agent finds providers' plugins
-PRIVATE_VARIABLES = (MASTER_KEY_VARIABLE, PASSPHRASE_FILE_VARIABLE)  # never handed to a child process
+# The way into the vault: never handed to a child process, and no file's text can take one, whoever wrote the file.
+PRIVATE_VARIABLES = (MASTER_KEY_VARIABLE, PASSPHRASE_FILE_VARIABLE)
 
 # Cloud configuration.
 SYSTEM_CONFIG = "/etc/dso/dso.yaml"

@@ -26,8 +26,8 @@ def agent_report(mode: Mode) -> tuple[dict[str, Any], int]:
 
     report: dict[str, Any] = {"providers": [], "secrets": []}
     try:
-        report["socket"] = paths.find_agent_socket(agent_socket(mode.config))
-        with connect(mode) as agent:
+        report["socket"] = paths.find_agent_socket(agent_socket(mode, may_ask=False))
+        with connect(mode, may_ask=False) as agent:
             status = agent.status()
             known = agent.secrets()
     except DsoError as error:

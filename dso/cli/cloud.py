@@ -54,19 +54,20 @@ class Cloud:
         self.entries = {**{entry.name: entry for entry in known.secrets}, **project}
 
     @classmethod
-    def open(cls, mode: Mode) -> Self:
-        """Ask the agent of the configuration in use.
+    def open(cls, mode: Mode, *, may_ask: bool = True) -> Self:
+        """Ask the agent of the configuration in use; `may_ask` as for `dso.cli.project_config.agent_socket`.
 
         Raises:
+            NotGrantedError: a dso.yaml that was found in the current directory wants what nobody allowed it.
             AgentUnavailableError, AgentForbiddenError, AgentVersionError: see dso.protocol.client.
             ConfigError: the project's dso.yaml is faulty.
         """
         from dso.cli.project_config import connect, project_entries
 
-        agent = connect(mode)
+        agent = connect(mode, may_ask=may_ask)
         try:
             known = agent.secrets()
-            return cls(agent, known, project_entries(mode.config, agent, known.agent))
+            return cls(agent, known, project_entries(mode, agent, known.agent, may_ask=may_ask))
         except BaseException:
             agent.close()
             raise

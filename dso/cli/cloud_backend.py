@@ -66,7 +66,7 @@ class CloudBackend:
             raise
         with agent:  # Compose may read its files for long, and the agent be started again: `resolve` connects anew
             self._known = agent.secrets()
-            self._project = project_entries(self._mode.config, agent, self._known.agent)
+            self._project = project_entries(self._mode, agent, self._known.agent)
         return f"asked the agent at {agent.path}: dso-agent {self._known.agent.version}"
 
     def complete(self, model: Model, wanted: list[ServiceSecrets]) -> list[ServiceSecrets]:

@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     since = None if args.since is None else parse_since(args.since, time.time())
     lines = _lines(args.lines, all_by_default=since is not None)
     mode = cloud_mode(args, _LOCAL)
-    if journal.is_agents(paths.find_agent_socket(agent_socket(mode.config))):
+    if journal.is_agents(paths.find_agent_socket(agent_socket(mode))):
         if journal.is_readable():
             from dso.system.proc import attach
 

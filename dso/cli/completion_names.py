@@ -92,7 +92,7 @@ def _names_in_the_cloud(line: Line) -> list[str]:
     mode = detect_mode(line.mode, line.config)
     if mode.name != CLOUD:
         return []
-    with Cloud.open(mode) as cloud:
+    with Cloud.open(mode, may_ask=False) as cloud:
         if line.command == "export":  # takes entries only
             return sorted(cloud.entries)
         paths = {(entry.provider, entry.path) for entry in cloud.entries.values()}

@@ -101,10 +101,11 @@ def run(args: argparse.Namespace) -> int:
 def _variables(args: argparse.Namespace, source: str) -> tuple[dict[str, Entry], dict[str, SecretValue], list[str]]:
     """The entry that counts of each variable, the values to store, and the names left out as empty."""
     from dso.config.dotenv import decode, entries, resolve
+    from dso.system.proc import child_environment
 
     found = entries(decode(_content(args.file)), source=source)
     unset: list[Entry] = []
-    values = resolve(found, lookup=os.environ.get if args.interpolate else None, source=source, unset=unset)
+    values = resolve(found, lookup=child_environment().get if args.interpolate else None, source=source, unset=unset)
     last = {entry.name: entry for entry in found}
     undefined = {entry for entry in unset if entry is last[entry.name]}
     problems: list[str] = []
@@ -239,18 +240,14 @@ def _report(
 
 def _warn_of_plaintext(file: str) -> None:
     from dso.cli.output import warn
+    from dso.system.visible import shell_word
 
     path = os.path.abspath(file)
     warn(
-        f"the plaintext is still in {path}. Once the stack runs with the references, remove it: rm {_shell_word(path)} "
+        f"the plaintext is still in {path}. Once the stack runs with the references, remove it: rm {shell_word(path)} "
         "(but keep the lines that compose.yaml itself uses as ${NAME}, and take `env_file:` out of compose.yaml)"
     )
     warn("copies may be in Git history and backups, where removing the file does not reach: change such secrets")
-
-
-def _shell_word(text: str) -> str:
-    plain = all(character.isalnum() or character in "/._-+@%:=" for character in text)
-    return text if plain else "'" + text.replace("'", "'\\''") + "'"
 
 
 def _yaml_key(name: str) -> str:

@@ -18,8 +18,6 @@ BOOTED = "/run/systemd/system"  # there if systemd is PID 1: sd_booted(3)
 JOURNAL_DIRECTORIES = ("/var/log/journal", "/run/log/journal")
 PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3}  # as dso.agent.logbook writes them
 
-_PEER = 12  # bytes of struct ucred: pid, uid, gid
-
 
 def is_agents(socket: str) -> bool:
     """Whether the agent at this socket is the one that systemd runs as UNIT, whether or not it answers."""
@@ -56,18 +54,17 @@ def _listener(socket: str) -> int | None:
     """The process that listens at a socket, as far as that can be told: systemd's own if it made the socket."""
     import _socket
 
+    from dso.system.http import peer_of
+
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
         connection.settimeout(1.0)
         connection.connect(socket)
-        peer: bytes = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _PEER)
+        return peer_of(connection)[0]
     except OSError:
         return None
     finally:
         connection.close()
-    from sys import byteorder
-
-    return int.from_bytes(peer[:4], byteorder)
 
 
 def _is_units(pid: int | None, socket: str) -> bool:

@@ -1,4 +1,8 @@
-"""The configuration in use, as far as the command line itself needs it: the agent's socket, and a project's entries."""
+"""The configuration in use, as far as the command line itself needs it: the agent's socket, and a project's entries.
+
+A ./dso.yaml that DSO found by itself is a stranger's word: it may name secrets. What else it wants, the agent's socket
+and variables, counts only after the user allowed that for its directory (`dso.cli.project_trust`).
+"""
 
 from __future__ import annotations
 
@@ -20,26 +24,45 @@ if TYPE_CHECKING:
     from dso.protocol.state import AgentInfo, SecretInfo
 
 
-def connect(mode: Mode) -> AgentClient:
-    """A connection to the agent that the configuration in use means.
+def connect(mode: Mode, *, may_ask: bool = True) -> AgentClient:
+    """A connection to the agent that the configuration in use means; `may_ask` as for `agent_socket`.
 
     Raises:
-        AgentUnavailableError, AgentForbiddenError: see `AgentClient.connect`.
+        NotGrantedError: see `agent_socket`.
+        AgentUnavailableError, AgentForbiddenError, AgentUntrustedError: see `AgentClient.connect`.
         ConfigError: the project's dso.yaml is faulty.
     """
     from dso.protocol.client import AgentClient
 
-    return AgentClient.connect(agent_socket(mode.config))
+    return AgentClient.connect(agent_socket(mode, may_ask=may_ask))
 
 
-def agent_socket(config: str | None) -> str | None:
-    """What a configuration says of the agent's socket; None when it says nothing.
+def agent_socket(mode: Mode, *, may_ask: bool = True) -> str | None:
+    """What the configuration in use says of the agent's socket; None when it says nothing.
 
     Only a file that mentions a socket is parsed. The system's own may not be readable for this user, or
     be faulty: that is the agent's to report.
+
+    Args:
+        mode: the mode, with its configuration.
+        may_ask: whether somebody at the terminal may be asked if a file that was found in the current directory may
+            choose a socket.
+
+    Raises:
+        NotGrantedError: the file was found in the current directory, and wants what nobody allowed it.
+        ConfigError: it is a project's, and faulty.
     """
-    if config is None or os.environ.get(paths.SOCKET_VARIABLE):
+    config = mode.config
+    if config is None:
         return None
+    if mode.found:
+        from dso.cli.project_trust import trusted_socket
+
+        return trusted_socket(config, may_ask=may_ask)
+    return None if os.environ.get(paths.SOCKET_VARIABLE) else _socket_in(config)
+
+
+def _socket_in(config: str) -> str | None:
     is_project = _is_project(config)
     try:
         if b"socket" not in read_file(config, "the configuration", _MAX_BYTES):
@@ -58,17 +81,24 @@ def agent_socket(config: str | None) -> str | None:
         return None
 
 
-def project_entries(config: str | None, agent: AgentClient, info: AgentInfo) -> dict[str, SecretInfo]:
+def project_entries(mode: Mode, agent: AgentClient, info: AgentInfo, *, may_ask: bool = True) -> dict[str, SecretInfo]:
     """The entries of a project's own dso.yaml by name; none when the configuration in use is the system's.
 
     Raises:
+        NotGrantedError: the file was found in the current directory, and wants what nobody allowed it.
         ConfigError: the file is faulty, or names providers that only an agent's own configuration may have.
     """
+    config = mode.config
     if config is None or not _is_project(config):
         return {}
-    from dso.config.load import load_project
+    if mode.found:
+        from dso.cli.project_trust import trusted_project
 
-    project = load_project(config, environment=os.environ)
+        project = trusted_project(config, may_ask=may_ask)
+    else:
+        from dso.config.load import load_project
+
+        project = load_project(config, environment=os.environ)
     if project.providers:
         _check_providers(project, agent, info)
     return {name: entry.info() for name, entry in project.secrets.items()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from dso.paths import PRIVATE_VARIABLES
 from dso.system.files import read_file
 
 TYPE_CHECKING = False
@@ -72,7 +73,15 @@ def project_variables(command: ComposeCommand, environment: Mapping[str, str] = 
     Raises:
         EnvFileError, FileAccessError: an env file is malformed or cannot be read.
     """
-    return {**_env_file_values(command, _working_directory(command), environment, only_with=b""), **environment}
+    return {
+        **_env_file_values(command, _working_directory(command), environment, only_with=b""),
+        **_public(environment),
+    }
+
+
+def _public(environment: Mapping[str, str]) -> dict[str, str]:
+    """What Compose gets of the environment, and files can take."""
+    return {name: value for name, value in environment.items() if name not in PRIVATE_VARIABLES}
 
 
 def _env_file_values(
@@ -88,7 +97,7 @@ def _env_file_values(
     values: dict[str, str] = {}
 
     def lookup(name: str) -> str | None:
-        found = environment.get(name)
+        found = None if name in PRIVATE_VARIABLES else environment.get(name)
         return values.get(name) if found is None else found
 
     for path in files:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dso.paths import PRIVATE_VARIABLES
 from dso.secret import MAX_REFERENCE_BYTES, is_segment
 
 _MAX_TEXT = 2048
@@ -14,6 +15,11 @@ _WORD = _LETTERS | frozenset("0123456789")
 def is_name(text: str) -> bool:
     """Whether text can be the path of a reference: `shop/db_password`."""
     return len(text) <= MAX_REFERENCE_BYTES and all(map(is_segment, text.split("/")))
+
+
+def is_public_variable(text: str) -> bool:
+    """Whether text can be a variable's name, and is not that of one which no other program gets."""
+    return is_variable(text) and text not in PRIVATE_VARIABLES
 
 
 def is_variable(text: str) -> bool:

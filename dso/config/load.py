@@ -7,6 +7,7 @@ a provider's setting.
 from __future__ import annotations
 
 import os
+from typing import NamedTuple
 
 from dso.config.document import DocumentError, Mapping, Scalar, parse_document
 from dso.config.faults import Unfit, error_of
@@ -65,14 +66,69 @@ def load_project(path: str, *, environment: MappingType[str, str], text: str | N
     return _load(path, environment, text, project=True)
 
 
-def load_socket(path: str, *, environment: MappingType[str, str]) -> str | None:
+class Wishes(NamedTuple):
+    """What a project's dso.yaml takes besides names of secrets: the agent's socket, and variables, by their names."""
+
+    socket: str | None
+    variables: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        """Whether it takes anything."""
+        return bool(self.socket or self.variables)
+
+
+def load_wishes(path: str, *, environment: MappingType[str, str], text: str | None = None) -> Wishes:
+    """What a project's dso.yaml would take; for that it is read, and nothing that it says is used.
+
+    What is wrong with the file is for `load_project` and `load_socket` to say.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    if text is None:
+        text = read_text(path)
+    seen = _Seen(environment)
+    socket = None
+    for look in (load_project, load_socket):
+        try:
+            found = look(path, environment=seen, text=text)
+        except ConfigError:
+            found = None
+        socket = found if isinstance(found, str) else None
+    return Wishes(socket, tuple(sorted(seen.names)))
+
+
+class _Seen(dict[str, str]):
+    """An environment that remembers which variables were looked up."""
+
+    __slots__ = ("names",)
+
+    def __init__(self, environment: MappingType[str, str]) -> None:
+        super().__init__(environment)
+        self.names: set[str] = set()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.names.add(name)
+        return super().get(name, default)
+
+
+def read_text(path: str) -> str:
+    """What a configuration holds, to be given to the functions above: then all of them see the same.
+
+    Raises:
+        ConfigError: it cannot be read, or is not UTF-8.
+    """
+    return _decoded(path, _read(path))
+
+
+def load_socket(path: str, *, environment: MappingType[str, str], text: str | None = None) -> str | None:
     """`agent.socket` of a configuration, or None; nothing else in it is looked at, nor are other variables.
 
     Raises:
         ConfigError: the file cannot be read, is no YAML, or its `agent.socket` is faulty.
     """
     faults: list[Fault] = []
-    root, _ = _document(path, None)
+    root, _ = _document(path, text)
     agent = root.get("agent") if isinstance(root, Mapping) else None
     if not isinstance(agent, Mapping):
         return None
@@ -106,7 +162,7 @@ def _load(path: str, environment: MappingType[str, str], text: str | None, *, pr
 
 def _document(path: str, text: str | None) -> tuple[Node, list[Fault]]:
     try:
-        root, faults = parse_document(_decoded(path, _read(path)) if text is None else text)
+        root, faults = parse_document(read_text(path) if text is None else text)
     except DocumentError as error:
         raise error_of(path, [error.fault]) from None
     if root is None or (isinstance(root, Scalar) and root.is_null):

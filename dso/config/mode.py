@@ -19,16 +19,20 @@ class Mode:
     """The mode that runs.
 
     `name` is "local" or "cloud"; `reason` says what decided; `config` is the cloud configuration's
-    path, if there is one; `warning` is set when a vault exists as well and is not used.
+    path, if there is one, and `found` tells that it lies in the current directory and nobody named it: it is then
+    the word of whoever wrote the project. `warning` is set when a vault exists as well and is not used.
     """
 
-    __slots__ = ("config", "name", "reason", "warning")
+    __slots__ = ("config", "found", "name", "reason", "warning")
 
-    def __init__(self, name: str, reason: str, config: str | None = None, warning: str = "") -> None:
+    def __init__(
+        self, name: str, reason: str, config: str | None = None, warning: str = "", *, found: bool = False
+    ) -> None:
         self.name = name
         self.reason = reason
         self.config = config
         self.warning = warning
+        self.found = found
 
     def announcement(self) -> str:
         """The first line of `up`."""
@@ -56,7 +60,7 @@ def detect_mode(
     if flag == LOCAL and config:
         raise UsageError("--mode=local and -c/--config contradict each other: a configuration file means Cloud Mode")
     if flag:
-        return Mode(flag, "--mode", _configuration(config, exists) if flag == CLOUD else None)
+        return Mode(flag, "--mode", config) if config else _chosen(flag, "--mode", exists)
     if config:
         return Mode(CLOUD, f"-c {config}", config)
     for variable in (paths.MODE_VARIABLE, paths.FORCE_MODE_VARIABLE):
@@ -64,13 +68,15 @@ def detect_mode(
         if wanted:
             if wanted not in (LOCAL, CLOUD):
                 raise UsageError(f"{variable}={wanted!r} is no mode", hint=f"set it to {LOCAL} or {CLOUD}, or unset it")
-            return Mode(wanted, variable, _configuration(None, exists) if wanted == CLOUD else None)
+            return _chosen(wanted, variable, exists)
     return _auto_detect(exists)
 
 
-def _configuration(named: str | None, exists: Callable[[str], bool]) -> str | None:
-    candidates = (named,) if named else (paths.SYSTEM_CONFIG, paths.PROJECT_CONFIG)
-    return next((path for path in candidates if path and exists(path)), named)
+def _chosen(name: str, reason: str, exists: Callable[[str], bool]) -> Mode:
+    """A mode that the user chose, without a configuration."""
+    places = (paths.SYSTEM_CONFIG, paths.PROJECT_CONFIG) if name == CLOUD else ()
+    config = next((path for path in places if exists(path)), None)
+    return Mode(name, reason, config, found=config == paths.PROJECT_CONFIG)
 
 
 def _auto_detect(exists: Callable[[str], bool]) -> Mode:
@@ -83,7 +89,7 @@ def _auto_detect(exists: Callable[[str], bool]) -> Mode:
             warning = ""
             if exists(vault):
                 warning = f"{shown} and {_home_relative(vault)} both exist: cloud wins; use --mode=local for the vault"
-            return Mode(CLOUD, f"auto-detected: {shown}", path, warning)
+            return Mode(CLOUD, f"auto-detected: {shown}", path, warning, found=path == paths.PROJECT_CONFIG)
     if exists(vault):
         return Mode(LOCAL, f"auto-detected: {_home_relative(vault)}")
     raise NotConfiguredError(

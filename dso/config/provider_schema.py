@@ -6,7 +6,7 @@ reach the plugin as they are written, with variables expanded and durations in s
 
 from __future__ import annotations
 
-from dso.config.checks import is_absolute, is_https_url, is_region, is_type, is_url, is_variable
+from dso.config.checks import is_absolute, is_https_url, is_public_variable, is_region, is_type, is_url
 from dso.config.document import Mapping, Scalar
 from dso.config.faults import Unfit, did_you_mean
 from dso.config.kinds import Anything, Duration, Kind, ListOf, Text, Truth, Whole
@@ -28,7 +28,11 @@ _URL = Text("address", is_url, hint="http:// or https://, a host, no user name o
 _HTTPS = Text("address", is_https_url, hint="https://, a host, no user name or password, no ? or #")
 _REGION = Text("region", is_region, hint="such as us-east-1")
 _FILE = Text("absolute path", is_absolute, hint="it begins with / and has no . or .. in it")
-_ENV = Text("name of a variable", is_variable, hint="letters, digits and _, no digit first; the name, without a $")
+_ENV = Text(
+    "name of a variable that a plugin may have",
+    is_public_variable,
+    hint="letters, digits and _, no digit first; the name, without a $; not one of DSO's own",
+)
 
 COMMON: MappingType[str, Key] = {
     "type": Key(Text(), required=True),

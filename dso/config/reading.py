@@ -10,6 +10,7 @@ from typing import NamedTuple
 from dso.config.document import Mapping, Scalar, Sequence
 from dso.config.faults import Fault, Unfit, shown
 from dso.config.interpolation import ExpressionError, expand
+from dso.paths import PRIVATE_VARIABLES
 from dso.system.visible import visible
 
 TYPE_CHECKING = False
@@ -115,10 +116,16 @@ class Reader:
             return "the value"
         return shown(node.text)
 
+    def _looked_up(self, name: str) -> str | None:
+        """The value of a variable; Unfit for one that no file may have."""
+        if name in PRIVATE_VARIABLES:
+            raise Unfit(f"takes the variable {name}, which is DSO's own and in no file", "write something else there")
+        return self._environment.get(name)
+
     def _expanded(self, written: str) -> str:
         missing: list[str] = []
         try:
-            value = expand(written, self._environment.get, missing.append, dso_yaml=True)
+            value = expand(written, self._looked_up, missing.append, dso_yaml=True)
         except ExpressionError as error:
             raise _unfit(error) from None
         if missing:

@@ -174,10 +174,10 @@ AGENT = Section(
         "socket": Key(_ABSOLUTE),
         "log_level": Key(Choice("debug", "info", "warning", "error")),
         "log_format": Key(Choice("text", "json")),
-        "plugin_dir": Key(_ABSOLUTE),
-        "state_dir": Key(_ABSOLUTE),
-        "runtime_dir": Key(_ABSOLUTE),
-        "volume_socket": Key(_ABSOLUTE),
+        "plugin_dir": Key(AgentsOwn(_ABSOLUTE)),
+        "state_dir": Key(AgentsOwn(_ABSOLUTE)),
+        "runtime_dir": Key(AgentsOwn(_ABSOLUTE)),
+        "volume_socket": Key(AgentsOwn(_ABSOLUTE)),
     },
 )
 PROVIDERS = MapOf(

@@ -9,12 +9,19 @@ from __future__ import annotations
 import os
 
 from dso import paths
-from dso.errors import AgentForbiddenError, AgentProtocolError, AgentUnavailableError, AgentVersionError
+from dso.errors import (
+    AgentForbiddenError,
+    AgentProtocolError,
+    AgentUnavailableError,
+    AgentUntrustedError,
+    AgentVersionError,
+)
 from dso.protocol import agent as messages
 from dso.protocol.faults import VERSION_HINT, error_of_request, forbidden_hint
 from dso.protocol.reading import MessageError
 from dso.protocol.state import AgentStatus, SecretList
-from dso.system.http import Reader, WireError, open_unix_socket, quote, send_request
+from dso.system.http import Reader, WireError, open_unix_socket, peer_of, quote, send_request
+from dso.system.visible import shell_word
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,6 +68,7 @@ class AgentClient:
         Raises:
             AgentUnavailableError: nobody listens there.
             AgentForbiddenError: this user may not.
+            AgentUntrustedError: who listens there is neither root nor this user; it was sent nothing.
         """
         path = paths.find_agent_socket(configured)
         return cls(path, _connected(path))
@@ -240,10 +248,21 @@ class AgentClient:
 
 
 def _connected(path: str) -> Socket:
+    """A connection to somebody who may be told what is asked for, and whose answers may be believed."""
     try:
-        return open_unix_socket(path, TIMEOUT)
+        connection = open_unix_socket(path, TIMEOUT)
     except OSError as error:
         raise _unreachable(path, error) from error
+    _, user = peer_of(connection)
+    if user not in (0, os.getuid()):
+        connection.close()
+        raise AgentUntrustedError(
+            f"the socket {path} belongs to another user ({user}), who is neither root nor you: nothing was sent there",
+            hint="that user would see what you ask for, and could answer anything; see who it is: "
+            f"ls -l {shell_word(path)}\nuse root's agent, or one of your own: unset {paths.SOCKET_VARIABLE}, "
+            "or correct `agent.socket` in dso.yaml",
+        )
+    return connection
 
 
 def _unreachable(path: str, error: OSError) -> AgentUnavailableError | AgentForbiddenError:

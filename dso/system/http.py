@@ -18,6 +18,7 @@ _CHUNK = 256 * 1024
 _FIRST = 32 * 1024
 _MAX_CHUNK = 64 * 1024 * 1024
 _LINE_END = b"\r\n"
+_CREDENTIALS = 12  # bytes of `struct ucred`
 
 
 class WireError(Exception):
@@ -56,6 +57,19 @@ def open_unix_socket(path: str, timeout: float) -> Socket:
         connection.close()
         raise
     return connection
+
+
+def peer_of(connection: Socket) -> tuple[int, int]:
+    """Process and user at the other end of a connected Unix socket, as they were when it began to listen.
+
+    Source: unix(7), SO_PEERCRED, `struct ucred`: pid, uid, gid, each an int. A user that has no number in our user
+    name space is 65534 there.
+    """
+    import _socket
+    from sys import byteorder
+
+    raw: bytes = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _CREDENTIALS)
+    return int.from_bytes(raw[:4], byteorder), int.from_bytes(raw[4:8], byteorder)
 
 
 def quote(text: str) -> str:

@@ -36,6 +36,12 @@ def visible_name(text: str, most: int = 0) -> str:
     return text if text and text.isprintable() else f"'{visible(text)}'"
 
 
+def shell_word(text: str) -> str:
+    """The text as one word of a shell, for a command that somebody may copy."""
+    plain = text and text.isascii() and all(each.isalnum() or each in "/._-+@%:=," for each in text)
+    return text if plain else "'" + text.replace("'", "'\\''") + "'"
+
+
 def visible_json(document: str) -> str:
     """A JSON document that means the same, in which strings have JSON's own escapes for what is not printable."""
     if document.isprintable():

@@ -81,7 +81,7 @@ def hostile_stack(project: Project) -> None:
     )
 
 
-COVERED = set()
+COVERED: set[str] = set()
 
 
 def covers(*commands: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -65,3 +65,23 @@ def test_contradictions_and_unknown_modes_are_usage_errors():
         detect("local", config="x.yaml")
     with pytest.raises(UsageError):
         detect(environment={"DSO_MODE": "clowd"})
+
+
+PROJECT_ONLY = {paths.PROJECT_CONFIG, VAULT}
+
+
+@pytest.mark.parametrize(
+    ("flag", "config", "environment", "found"),
+    [
+        (None, None, {}, True),
+        ("cloud", None, {}, True),
+        (None, None, {"DSO_MODE": "cloud"}, True),
+        (None, None, {"DSO_FORCE_MODE": "cloud"}, True),
+        (None, paths.PROJECT_CONFIG, {}, False),
+        ("cloud", paths.PROJECT_CONFIG, {}, False),
+        ("local", None, {}, False),
+    ],
+)
+def test_a_project_s_configuration_is_the_user_s_word_only_if_they_name_it(flag, config, environment, found):
+    assert detect(flag, config, environment, PROJECT_ONLY).found is found
+    assert not detect(flag, config, environment, {*PROJECT_ONLY, paths.SYSTEM_CONFIG}).found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from dso.errors import (
     AgentForbiddenError,
     AgentProtocolError,
     AgentUnavailableError,
+    AgentUntrustedError,
     AgentVersionError,
     ConfigError,
     DsoError,
@@ -23,6 +25,7 @@ from dso.protocol.agent import Fault, ResolveRequest, VolumeFile, VolumeSpec
 from dso.protocol.client import AgentClient
 from dso.protocol.state import ProviderInfo
 from tests.support.fake_agent import FakeAgent, answer, refusal
+from tests.support.imports import sources
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -203,3 +206,47 @@ def test_stream_that_breaks_off_is_an_error(agent: FakeAgent, client: AgentClien
     agent.broken["/v1/events"] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\na\n"
     with pytest.raises(AgentProtocolError, match="closed in the middle"):
         list(client.stream("/v1/events"))
+
+
+@pytest.mark.parametrize(("listener", "is_trusted"), [(0, True), (1000, True), (1001, False), (65534, False)])
+def test_only_root_and_the_user_themself_are_spoken_to(
+    agent: FakeAgent, monkeypatch: pytest.MonkeyPatch, listener: int, is_trusted: bool
+) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
+    monkeypatch.setattr(client_module, "peer_of", lambda _connection: (1, listener))
+    if is_trusted:
+        with AgentClient.connect(agent.socket) as client:
+            client.status()
+        return
+    with pytest.raises(AgentUntrustedError, match=f"belongs to another user \\({listener}\\)"):
+        AgentClient.connect(agent.socket)
+    assert not agent.requests
+
+
+def test_whoever_took_the_agent_s_place_is_looked_at_anew(
+    agent: FakeAgent, client: AgentClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.status()
+    client.close()
+    monkeypatch.setattr(client_module, "peer_of", lambda _connection: (1, 4242))
+    with pytest.raises(AgentUntrustedError):
+        client.status()
+    assert len(agent.requests) == 1
+
+
+# Where Unix sockets are connected to, but by the agent, and why nothing is told to a stranger there.
+SOCKETS = {
+    "dso.system.http": "opens them for the two below",
+    "dso.protocol.client": "the agent's: whose it is, is looked at before a byte is sent",
+    "dso.delivery.connection": "the Engine's, which Docker's own configuration chooses, as for `docker` itself",
+    "dso.cli.journal": "asks the kernel who listens, and sends nothing",
+    "dso.system.systemd": "systemd's own, from NOTIFY_SOCKET; it says `READY=1`",
+    "dso.system.proc": "that of the Docker that started us; it is only waited for its end",
+}
+
+
+def test_every_place_that_opens_a_unix_socket_is_known() -> None:
+    words = ("AF_UNIX", "open_unix_socket", "open_unix_connection", "UnixConnector")
+    found = {module for module, source in sources() if any(word in source for word in words)}
+    found = {module for module in found if not module.startswith("dso.agent.")}
+    assert found == SOCKETS.keys()
