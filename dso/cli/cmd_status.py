@@ -20,8 +20,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "status",
         help="Show the mode, the vault or the agent, and the delivered file secrets",
         description="Show which mode runs and why, the vault, the Engine, and for each project with file secrets\n"
-        "whether they are in memory. Keepers whose project is gone are removed. In Cloud Mode also the agent, its\n"
-        "providers, and the secrets it has in memory with their age. -q prints the projects, or the providers.",
+        "whether they are in memory. Keepers whose project is gone are removed, containers that pass themselves off\n"
+        "as keepers are named. In Cloud Mode also the agent, its providers, and the secrets it has in memory with\n"
+        "their age. -q prints the projects, or the providers.",
     )
     add_list_options(parser)
     parser.add_argument("--watch", action="store_true", help=f"show it again every {PERIOD} seconds, until ^C")

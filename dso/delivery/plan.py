@@ -80,7 +80,7 @@ class Manifest(NamedTuple):
                 for service, files in found["services"].items()
             }
             return cls(int(found["delivered_at"]), services, str(found["seal"]))
-        except (AttributeError, KeyError, TypeError) as error:
+        except (AttributeError, KeyError, OverflowError, TypeError) as error:
             raise ValueError("not a manifest") from error
 
 

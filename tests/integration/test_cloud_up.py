@@ -279,6 +279,36 @@ def test_project_changes_from_local_to_cloud_mode_and_back(stack, home, canary):
     assert content() == "local"
 
 
+def test_a_volume_that_only_has_dsos_labels_is_neither_used_nor_removed(stack, engine, tmp_path):
+    name = f"{stack.name}_dso_api"
+    labels = ["io.dso.role=volume", f"io.dso.project={stack.name}", "io.dso.service=api"]
+    options = ["type=tmpfs", f"device={tmp_path}", "o=bind"]
+    words = [word for label in labels for word in ("--label", label)]
+    words += [word for option in options for word in ("--opt", option)]
+    engine.docker("volume", "create", *words, name)
+    refused = stack.dso("up", "-d", check=False)
+    assert (refused.returncode, name in refused.err, stack.containers()) == (37, True, [])
+    stack.dso("down")
+    assert engine.docker("volume", "ls", "-q", "--filter", f"name={name}").out.split() == [name]
+
+
+def test_another_project_that_mounts_a_services_volume_is_refused_and_named(stack, make_project):
+    stack.dso("up", "-d")
+    evil = make_project()
+    volume = f"{stack.name}_dso_api"
+    evil.compose_yaml(
+        f"services:\n  spy:\n    {SERVICE}\n    volumes: ['data:/s']\n"
+        f"volumes: {{data: {{name: {volume}, external: true}}}}\n"
+    )
+    refused = evil.dso("up", "-d", check=False)
+    assert (refused.returncode, evil.containers()) == (37, [])
+    assert f"mounts the volume {volume}" in refused.err
+    evil.compose("up", "-d")  # what Docker lets anybody do who may use it
+    refused = stack.dso("up", "-d", check=False)
+    assert refused.returncode == 37
+    assert f"the container {evil.name}-spy-1 mounts the volume {volume}" in refused.err
+
+
 def test_stale_value_is_used_with_a_warning_while_the_provider_is_down(stack, agent, canary):
     agent.use_fake(cache_ttl="1s")
     agent.restart()

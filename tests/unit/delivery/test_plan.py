@@ -252,6 +252,7 @@ def test_manifest_survives_encoding_and_never_holds_a_value() -> None:
     "text",
     [
         *[b"", b"[]", b"{}", b"\xff", b"null", b'{"delivered_at":1,"services":{}}'],
+        b'{"delivered_at":1e999,"seal":"","services":{}}',
         b'{"delivered_at":1,"seal":"","services":{"a":{"b":[1]}}}',
     ],
 )
