@@ -307,6 +307,8 @@ def test_another_project_that_mounts_a_services_volume_is_refused_and_named(stac
     refused = stack.dso("up", "-d", check=False)
     assert refused.returncode == 37
     assert f"the container {evil.name}-spy-1 mounts the volume {volume}" in refused.err
+    evil.compose("down", "-t", "0")
+    stack.dso("up", "-d")
 
 
 def test_stale_value_is_used_with_a_warning_while_the_provider_is_down(stack, agent, canary):
