@@ -257,13 +257,14 @@ def test_no_compose_file_and_no_env_file_gets_dso_s_own_variables(project: Proje
 
 def test_no_env_file_puts_dso_s_own_variables_on_compose_s_command_line(project: Project) -> None:
     """DSO names the Compose files that Compose would find, those that COMPOSE_FILE in an env file means among them."""
-    env = {paths.MASTER_KEY_VARIABLE: "", paths.PASSPHRASE_FILE_VARIABLE: ""}
-    project.home.dso("init", env=env)
-    project.home.dso("secret", "set", "shop/key", input="v", env=env)
+    for name in paths.PRIVATE_VARIABLES:
+        del project.home.env[name]
+    project.home.dso("init")
+    project.home.dso("secret", "set", "shop/key", input="v")
     with open(f"{project.home.dso_dir}/master.key", encoding="ascii") as file:
         key = file.read().strip()
     project.write(".env", "COMPOSE_FILE=${DSO_MASTER_KEY:-compose.yaml}\n")
-    seen = project.dso("--mode=local", "up", "-d", env={**env, paths.MASTER_KEY_VARIABLE: key}, check=False)
+    seen = project.dso("--mode=local", "up", "-d", env={paths.MASTER_KEY_VARIABLE: key}, check=False)
     assert key not in seen.out + seen.err
     assert project.containers("api")
 
