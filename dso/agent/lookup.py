@@ -9,9 +9,9 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, NamedTuple
 
 from dso.agent.cache import Key
-from dso.config.checks import is_backend_path
 from dso.protocol import codes
 from dso.protocol.agent import Fault
+from dso.protocol.backend_path import GRAMMAR, path_fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 _MAX_COMPARED = 200  # names
 _MAX_PAIRS = 100_000  # of characters that are compared, at some 10 million a second: a caller chooses its names
 _MAX_SHOWN = 5
-_MAX_VERSION = 256
 
 
 class Located(NamedTuple):
@@ -80,10 +79,12 @@ class Lookup:
                 f"names the provider {entry.provider[:128]!r}, which the agent does not have",
                 f"its providers: {known}; they are configured in the agent's own dso.yaml, not in a project's",
             )
-        if not entry.path or not is_backend_path(entry.path):
-            return fault(codes.INVALID_REQUEST, "has a path that is none", "printable, and no . or .. between slashes")
-        if entry.version is not None and not (entry.version.isprintable() and 0 < len(entry.version) <= _MAX_VERSION):
-            return fault(codes.INVALID_REQUEST, "has a version that is none")
+        for what, text in (("path", entry.path), ("version", entry.version)):
+            wrong = None if text is None else path_fault(text)
+            if wrong is not None:
+                return fault(
+                    codes.INVALID_REQUEST, f"has a {what} that is not valid: {wrong}", f"a {what} is {GRAMMAR}"
+                )
         key = Key(entry.provider, entry.path, reference.version or entry.version)
         return Located(key, f"{entry.provider}/{entry.path}")
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from dso.agent.logbook import where
 from dso.agent.plugin import Limits, Plugin, ProviderState
-from dso.protocol.codes import INTERNAL, PLUGIN_GARBAGE, PLUGIN_OVERSIZED, UNKNOWN_PROVIDER
+from dso.protocol.backend_path import path_fault
+from dso.protocol.codes import INTERNAL, INVALID_REQUEST, PLUGIN_GARBAGE, PLUGIN_OVERSIZED, UNKNOWN_PROVIDER
 from dso.protocol.provider import ProviderError, SecretData
 from dso.protocol.reading import MessageError
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Limits", "ProviderState", "Providers"]
 
 _LOG = logging.getLogger("dso.agent.providers")
+_SHOWN = 200  # characters of a path in a message
 
 
 class Providers:
@@ -71,11 +73,17 @@ class Providers:
     async def get_many(self, provider: str, requests: Sequence[Request]) -> list[SecretData | ProviderError]:
         """What a provider has of (path, version) pairs, in their order; never raises ProviderError.
 
-        The whole takes no longer than the provider's `timeout`.
+        The whole takes no longer than the provider's `timeout`. What could become another path on its way to the
+        backend reaches no plugin, wherever it comes from.
         """
         plugin = self._plugins.get(provider)
         if plugin is None:
             return [_unknown(provider) for _ in requests]
+        refused = {request: error for request in requests if (error := _refusal(provider, request)) is not None}
+        if refused:
+            rest = [request for request in requests if request not in refused]
+            found = iter(await self.get_many(provider, rest) if rest else ())
+            return [refused[request] if request in refused else next(found) for request in requests]
         deadline = time.monotonic() + plugin.config.timeout
         await plugin.refresh(deadline)
         try:
@@ -203,6 +211,16 @@ def _element(plugin: Plugin, element: object) -> SecretData | ProviderError:
 def _params(request: Request) -> dict[str, str]:
     path, version = request
     return {"path": path} if version is None else {"path": path, "version": version}
+
+
+def _refusal(provider: str, request: Request) -> ProviderError | None:
+    """Why a plugin is not asked for this, if it is not."""
+    for what, text in zip(("path", "version"), request, strict=True):
+        fault = None if text is None else path_fault(text)
+        if fault is not None:
+            message = f"{provider}: {ascii(text)[1:-1][:_SHOWN]} is not a valid {what}: {fault}"
+            return ProviderError(INVALID_REQUEST, message)
+    return None
 
 
 def _unknown(provider: str) -> ProviderError:

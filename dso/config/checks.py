@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dso.paths import PRIVATE_VARIABLES
+from dso.protocol.backend_path import path_fault
 from dso.secret import MAX_REFERENCE_BYTES, is_segment
 
-_MAX_TEXT = 2048
 _MAX_TYPE = 40
 _LOWER = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 _LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_")
@@ -28,8 +28,8 @@ def is_variable(text: str) -> bool:
 
 
 def is_backend_path(text: str) -> bool:
-    """Whether text can be a secret's path or version in a provider: printable, and no way up a tree."""
-    return len(text) <= _MAX_TEXT and text.isprintable() and not {".", ".."} & set(text.split("/"))
+    """Whether text can be a secret's path or version in a provider: see `dso.protocol.backend_path`."""
+    return path_fault(text) is None
 
 
 def is_absolute(text: str) -> bool:

@@ -8,6 +8,7 @@ from dso.config.kinds import Choice, Kind, ListOf, MapOf, Mode, Text, Whole
 from dso.config.provider_schema import ProviderKind
 from dso.config.reading import has_variables
 from dso.config.sections import AgentsOwn, Key, Section
+from dso.protocol.backend_path import GRAMMAR
 from dso.secret import is_segment
 
 TYPE_CHECKING = False
@@ -114,7 +115,7 @@ def _check_file_as_a_whole(values: Values, reader: Reader) -> None:
 _TEXT = Text("printable text", str.isprintable)
 _ABSOLUTE = Text("absolute path", is_absolute, hint="it begins with / and has no . or .. in it")
 _NAME = Text("name a reference could have", is_name, hint=_NAME_HINT)
-_PATH = Text("path of a secret", is_backend_path, hint="printable characters, and no . or .. between slashes")
+_PATH = Text("path of a secret", is_backend_path, hint=GRAMMAR)
 _VARIABLE = Text("name of a variable", is_variable, hint="letters, digits and _, no digit first")
 _ID = Whole(0, _MAX_ID)
 

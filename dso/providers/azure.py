@@ -85,7 +85,9 @@ class AzureProvider:
 
     def get(self, path: str, version: str | None) -> SecretData:
         """Read one secret."""
-        return self._in_time(self._names.wanted(path, version))
+        found = self._in_time(self._names.wanted(path, version))
+        self._names.was_read(path)
+        return found
 
     def get_many(self, requests: Sequence[Request]) -> list[SecretData | ProviderError]:  # noqa: ARG002
         """The agent does not call it: `batch` is 0."""

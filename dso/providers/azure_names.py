@@ -36,28 +36,25 @@ class Names:
     """The names of secrets that were asked for.
 
     Key Vault knows letters, digits and hyphens only. A path may have `_` and `/` besides, which become hyphens; two
-    paths that differ in nothing else would then be one secret without anybody noticing, so the second is refused.
-    Upper and lower case are the same to Key Vault, and so they are here: whoever mixes them means one secret.
+    paths that differ in nothing else are one secret, and the log says so. Upper and lower case are the same to Key
+    Vault, and so they are here: whoever mixes them means one secret.
     """
 
     def __init__(self, provider: str) -> None:
         self._provider = provider
-        self._renamed = Renamed(provider, "Key Vault", str.lower)
+        self._renamed = Renamed(str.lower)
 
     def wanted(self, path: str, version: str | None) -> Wanted:
         """The secret at a path.
 
         Raises:
-            ProviderError: no name can be made of it, or another path has become the same name; or the version is
-                none that Key Vault could have.
+            ProviderError: no name can be made of it, or the version is none that Key Vault could have.
         """
-        name = re.sub("[_/]", "-", path)
+        name = _name_of(path)
         if "" in path.split("/") or not _ALLOWED.fullmatch(name) or len(name) > LONGEST:
             message = f"{ascii(path)[1:-1]} is no name of a secret in Key Vault: these have letters, digits and hyphens"
             message += f", at most {LONGEST}; _ and single / become hyphens"
             raise ProviderError(INVALID_REQUEST, f"{self._provider}: {message}")
-        if self._renamed.claim(path, name) and name != path:
-            _log.debug("%s: %s is the secret %s in Key Vault, which allows neither _ nor /", self._provider, path, name)
         if version is not None and not _VERSION.fullmatch(version):
             message = (
                 f"{path} has no version {ascii(version[:40])[1:-1]}: those of Key Vault have 32 hexadecimal digits"
@@ -66,3 +63,17 @@ class Names:
         shown = path if path == name else f"{path} ({name} in Key Vault)"
         shown += f" version {version}" if version else ""
         return Wanted(name, version and version.lower(), shown, is_renamed=path != name)
+
+    def was_read(self, path: str) -> None:
+        """Say, once for each path, what its secret is called, and if others are the same secret."""
+        name = _name_of(path)
+        others = self._renamed.add(path, name)
+        if others is not None and name != path:
+            _log.debug("%s: %s is the secret %s in Key Vault, which allows neither _ nor /", self._provider, path, name)
+        if others:
+            text = "%s: %s and %s are one secret, %s in Key Vault: use one of them everywhere"
+            _log.warning(text, self._provider, path, " and ".join(others), name)
+
+
+def _name_of(path: str) -> str:
+    return re.sub("[_/]", "-", path)

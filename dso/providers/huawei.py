@@ -85,6 +85,7 @@ class HuaweiProvider:
             found: SecretData = self._in_time(lambda: self._read(request))
         except ProviderError as error:
             raise about(error, request) from None
+        self._names.was_read(path)
         return found
 
     def get_many(self, requests: Sequence[Request]) -> list[SecretData | ProviderError]:  # noqa: ARG002

@@ -23,15 +23,15 @@ class Names:
     """The names of secrets that were asked for.
 
     CSMS knows letters, digits, `_`, `-` and `.`. A path may have `/` besides, which becomes `-`; two paths that differ
-    in nothing else cannot both be used.
+    in nothing else are one secret, and the log says so.
     """
 
     def __init__(self, provider: str) -> None:
         self._provider = provider
-        self._renamed = Renamed(provider, "CSMS")
+        self._renamed = Renamed()
 
     def check(self, request: Request) -> None:
-        """ProviderError if CSMS can have no such secret or version, or another path has become the same name."""
+        """ProviderError if CSMS can have no such secret or version."""
         path, version = request
         name = csms_name(path)
         # Dots alone would lead to another address.
@@ -42,8 +42,16 @@ class Names:
         if version is not None and (not _STAGE.fullmatch(version) or not version.strip(".")):
             text = f"{shown(request)}: that is neither a version's id, such as v3, nor a stage, such as SYSPREVIOUS"
             raise ProviderError(INVALID_REQUEST, f"{self._provider}: {text}")
-        if self._renamed.claim(path, name) and name != path:
+
+    def was_read(self, path: str) -> None:
+        """Say, once for each path, what its secret is called, and if others are the same secret."""
+        name = csms_name(path)
+        others = self._renamed.add(path, name)
+        if others is not None and name != path:
             _log.debug("%s: %s is the secret %s in CSMS, which does not allow /", self._provider, path, name)
+        if others:
+            text = "%s: %s and %s are one secret, %s in CSMS: use one of them everywhere"
+            _log.warning(text, self._provider, path, " and ".join(others), name)
 
 
 def csms_name(path: str) -> str:

@@ -5,42 +5,34 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from dso.protocol.codes import INVALID_REQUEST
-from dso.protocol.provider import ProviderError
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-REMEMBERED = 10_000  # paths; beyond, those that were asked for first are forgotten
+REMEMBERED = 10_000  # names; beyond, those that were read first are forgotten
+PATHS = 8  # of one name
 
 
 class Renamed:
-    """The paths that were asked for: two that become the same name would be one secret without anybody noticing.
+    """The paths that were read: two of one name are one secret, which somebody may not have noticed.
 
-    `fold` makes the same of names that the backend does not tell apart.
+    That is worth a line of the log and no more. It refuses nobody: what one caller asks for, be it junk, must
+    not decide what another one gets.
     """
 
-    def __init__(self, provider: str, service: str, fold: Callable[[str], str] = str) -> None:
-        self._provider = provider
-        self._service = service
+    def __init__(self, fold: Callable[[str], str] = str) -> None:
+        """`fold` makes the same of names that the backend does not tell apart."""
         self._fold = fold
         self._lock = threading.Lock()
-        self._paths: dict[str, str] = {}  # by name
+        self._paths: dict[str, dict[str, str]] = {}  # by name: those that differ for the backend, as they were written
 
-    def claim(self, path: str, name: str) -> bool:
-        """Take a name for a path, for the first time or again; whether it is the first.
-
-        ProviderError if another path has it.
-        """
-        key = self._fold(name)
+    def add(self, path: str, name: str) -> list[str] | None:
+        """Note that a path was read: which others had been under that name; None if this one had been already."""
         with self._lock:
-            known = self._paths.get(key)
-            if known is None:
-                self._paths[key] = path
-                if len(self._paths) > REMEMBERED:
-                    del self._paths[next(iter(self._paths))]
-        if known is not None and self._fold(known) != self._fold(path):
-            message = f"{path} and {known} would both be the secret {name} of {self._service}: use one of them"
-            message += f" everywhere (if nothing asks for {known} any more, restart the agent)"
-            raise ProviderError(INVALID_REQUEST, f"{self._provider}: {message}")
-        return known is None
+            known = self._paths.setdefault(self._fold(name), {})
+            if self._fold(path) in known or len(known) >= PATHS:
+                return None
+            others = list(known.values())
+            known[self._fold(path)] = path
+            if len(self._paths) > REMEMBERED:
+                del self._paths[next(iter(self._paths))]
+        return others

@@ -11,6 +11,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dso.protocol.backend_path import path_fault
 from dso.protocol.codes import INVALID_REQUEST, UNAVAILABLE
 from dso.protocol.provider import (
     MAX_MESSAGE_BYTES,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 WORKERS = 64  # requests that are worked on at the same time; further ones wait
 CLOSE_SECONDS = 2.0  # for the provider to say goodbye to its backend
-MAX_PATH = 2048  # characters
+_SHOWN = 200  # characters of a path in a message
 
 _log = logging.getLogger("dso.provider")
 _SKIP = 65536
@@ -231,10 +232,12 @@ def _request(params: object) -> Request:
     if not isinstance(params, dict):
         raise _RequestError(RPC_INVALID_REQUEST, "a request for a secret is no object")
     path, version = params.get("path"), params.get("version")
-    if not isinstance(path, str) or not 0 < len(path) <= MAX_PATH:
-        raise _RequestError(RPC_INVALID_REQUEST, "`path` is no string, empty or too long")
-    if version is not None and (not isinstance(version, str) or not 0 < len(version) <= MAX_PATH):
-        raise _RequestError(RPC_INVALID_REQUEST, "`version` is no string, empty or too long")
+    for name, text in (("path", path), ("version", "-" if version is None else version)):
+        if not isinstance(text, str):
+            raise _RequestError(RPC_INVALID_REQUEST, f"`{name}` is not a string")
+        fault = path_fault(text)
+        if fault is not None:
+            raise _RequestError(RPC_INVALID_REQUEST, f"{ascii(text[:_SHOWN])[1:-1]} is not a valid {name}: {fault}")
     return Request(path, version)
 
 

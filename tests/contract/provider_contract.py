@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     Start = Callable[..., Plugin]
 
 
+WRONG_SLASHES = ["//", "%2f", "%2F", "%252f", "\\", "%5c", "\u2215", "\u2044", "\uff0f", "\uff3c", "/./", "/%2e/"]
+
+
 class ProviderContract:
     """The suite."""
 
@@ -161,13 +164,62 @@ class ProviderContract:
         assert plugin.call("get", wrong).code == INVALID_REQUEST
 
     @pytest.mark.parametrize(
-        "hostile", ["../../etc/passwd", "/etc/passwd", "a/../../b", "..", "a\nb", "a?list=true", "%2e"]
+        "hostile",
+        [
+            *["../../etc/passwd", "/etc/passwd", "a/../../b", "..", "a\nb", "a?list=true", "%2e", "a\0", "a\x1b[2J"],
+            *[
+                "%2e%2e/%2e%2e/sys",
+                "%252e%252e/sys",
+                "..%2fsys",
+                "..\\sys",
+                "\uff0e\uff0e/sys",
+                "\u2024\u2024\uff0fsys",
+                "a//b",
+            ],
+        ],
     )
     def test_a_hostile_path_leads_nowhere(self, plugin: Plugin, hostile: str) -> None:
         found = plugin.get(hostile)
         assert isinstance(found, ProviderError)
         assert found.code in (NOT_FOUND, INVALID_REQUEST)
+        assert found.message.isprintable()
         assert plugin.call("check").error is None
+
+    def test_no_spelling_of_a_way_up_leads_to_another_secret(
+        self, plugin: Plugin, backend: Backend, path: str, kind: str
+    ) -> None:
+        """Whatever a library, a proxy or the backend decodes, folds or resolves: no path is another one's."""
+        backend.put(f"{path}/secret", SAMPLES[kind][0], kind)
+        backend.put(path, SAMPLES[kind][0], kind)
+        ways = [
+            "..",
+            "%2e%2e",
+            "%252e%252e",
+            ".%2e",
+            "\uff0e\uff0e",
+            "\u2024\u2024",
+            "\u2025",
+            ".. ",
+            "..;",
+            "..;x=1",
+            "%u002e%u002e",
+        ]
+        paths = [f"{path}/below/{way}/secret" for way in ways] + [f"{path}{slash}secret" for slash in WRONG_SLASHES]
+        paths += [f"{path}/secret{end}" for end in ("/", "//", "/.", "\0", "\n", "%00", "%20")]
+        answers = {each: plugin.get(each) for each in paths}
+        assert [each for each, found in answers.items() if not isinstance(found, ProviderError)] == []
+        for version in ("../1", "%2e%2e", "1%2f..", "1\\", "1\n"):
+            assert_error(plugin.get(path, version))
+
+    def test_a_legal_path_arrives_as_it_is(self, plugin: Plugin, backend: Backend, path: str, kind: str) -> None:
+        """Where a plugin forgets to encode what means something in an address, it reads another secret."""
+        one, other = SAMPLES[kind][:2]
+        for name in backend.odd_names:
+            backend.put(f"{path}{name}", one, kind)
+            for sign in "?#;%":
+                if sign in name:
+                    backend.put(f"{path}{name.partition(sign)[0]}", other, kind)
+            assert_same(plugin.get(f"{path}{name}"), one, kind)
 
     # get_many
 

@@ -22,6 +22,7 @@ class Aws(Backend):
     type = "aws"
     kinds = ("text", "binary")
     largest = 65536  # the quota of Secrets Manager
+    odd_names = ("/a_b+c=d.e@f-g", "/..a/b..")
     env = {"AWS_EC2_METADATA_DISABLED": "true"}  # noqa: RUF012
 
     def __init__(self, moto: Moto) -> None:

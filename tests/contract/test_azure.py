@@ -21,6 +21,7 @@ class Azure(Backend):
     type = "azure"
     kinds = ("text",)
     largest = LARGEST
+    odd_names = ("/a_b-c",)
 
     def __init__(self, azure: AzureCloud) -> None:
         self._azure = azure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import quote
 
 import pytest
 
@@ -18,6 +19,16 @@ class Hashicorp(Backend):
     kinds = ("fields",)
     largest = 512 * 1024  # Vault's own limit for a value is near 1 MiB with the storage that most have
     env = {}  # noqa: RUF012
+    odd_names = (
+        "/with space",
+        "/100% sure",
+        "/what?version=1",
+        "/a#b",
+        "/a;b",
+        "/\u00fcml\u00e4ut",
+        "/a+b&c=d",
+        "/..a/b..",
+    )
 
     def __init__(self, server: HashicorpServer) -> None:
         self._server = server
@@ -38,11 +49,11 @@ class Hashicorp(Backend):
 
     def put(self, path: str, content: bytes, kind: str) -> str:
         assert kind == "fields"
-        return str(self._server.put(path, content))
+        return str(self._server.put(quote(path), content))
 
     def kept(self, path: str, content: bytes, kind: str) -> bytes:
         """KV 2 keeps numbers as floating point: what Vault itself shows of the secret counts."""
-        shown = self._server.raw("GET", f"secret/data/{path}").decode()
+        shown = self._server.raw("GET", f"secret/data/{quote(path)}").decode()
         found = re.search(r'"data":\{"data":(\{.*\}),"metadata":', shown)
         assert found, kind
         return found[1].encode()

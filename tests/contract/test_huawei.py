@@ -22,6 +22,7 @@ class Huawei(Backend):
     type = "huawei"
     kinds = ("text", "binary")
     largest = LARGEST
+    odd_names = ("/a_b.c-d", "/..a")
 
     def __init__(self, huawei: HuaweiCloud) -> None:
         self._huawei = huawei

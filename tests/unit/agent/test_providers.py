@@ -14,6 +14,7 @@ import pytest
 from dso.agent.environment import plugin_environment
 from dso.protocol.codes import (
     INVALID_CONFIG,
+    INVALID_REQUEST,
     NOT_FOUND,
     PLUGIN_CRASHED,
     PLUGIN_TIMEOUT,
@@ -258,3 +259,26 @@ def is_running(pid: str) -> bool:
             return stat.read().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+@in_loop
+async def test_what_could_become_another_path_reaches_no_plugin_and_harms_no_other_request(
+    plugins: PluginDir, tmp_path: Path
+) -> None:
+    """Wherever it comes from: this is the last place before the plugin."""
+    record = tmp_path / "record"
+    async with running(plugins, plugins.config("good", batch=20, record=str(record))) as agent:
+        wanted: list[tuple[str, str | None]] = [
+            *[("%2e%2e/x", None), ("a", None), ("\uff0e\uff0e/x", None), ("b", "1/../2"), ("b", "3"), ("", None)],
+            *[("a\\b", None), ("...", None)],
+        ]
+        found = await agent.providers.get_many("good", wanted)
+        assert values(found) == [
+            *[INVALID_REQUEST, b"value of a", INVALID_REQUEST, INVALID_REQUEST, b"value of b", INVALID_REQUEST],
+            *[INVALID_REQUEST, INVALID_REQUEST],
+        ]
+        assert all(one.message.isprintable() for one in found if isinstance(one, ProviderError))
+        assert values(await agent.providers.get_many("good", [("..", None)])) == [INVALID_REQUEST]
+    (batch,) = requests_in(record, "get_many")
+    assert batch["requests"] == [{"path": "a"}, {"path": "b", "version": "3"}]
+    assert requests_in(record, "get") == []

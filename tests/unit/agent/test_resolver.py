@@ -203,13 +203,20 @@ async def test_a_request_cannot_bring_a_provider() -> None:
     assert "vault, aws" in fault.hint
 
 
-@pytest.mark.parametrize("path", ["", "a/../b", "..", "./a", "a\nb", "a\ud800", "x" * 3000])
-def test_a_request_cannot_bring_a_path_that_is_none(path: str) -> None:
+@pytest.mark.parametrize(
+    "path",
+    [
+        *["", "a/../b", "..", "./a", "a\nb", "a\ud800", "x" * 3000],
+        *["%2e%2e/a", "a\\b", "\uff0e\uff0e/a", "a/\u2024\u2024/b", "a//b", "..;/a"],
+    ],
+)
+def test_a_request_cannot_bring_a_path_or_version_that_is_none(path: str) -> None:
     @in_loop
     async def check() -> None:
         bench = Bench()
-        assert (await bench.fault("dso://mine", own=[SecretEntry("mine", "vault", path)])).code == codes.INVALID_REQUEST
-        assert bench.memory.asked == [[]]
+        for entry in (SecretEntry("mine", "vault", path), SecretEntry("mine", "vault", "plain", path)):
+            assert (await bench.fault("dso://mine", own=[entry])).code == codes.INVALID_REQUEST
+        assert bench.memory.asked == [[]] * 2
 
     check()
 

@@ -45,24 +45,34 @@ def test_other_paths_are_refused_with_what_is_allowed(names: Names, path: str) -
 
 
 @pytest.mark.parametrize(("one", "other"), [("a_b", "a-b"), ("a-b", "a_b"), ("a/b", "a_b"), ("A_B", "a-b")])
-def test_two_paths_that_become_one_name_are_refused_by_both_names(names: Names, one: str, other: str) -> None:
+def test_two_paths_that_become_one_name_are_told_by_both_names_and_both_work(
+    names: Names, one: str, other: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What somebody asks for, be it junk, keeps nobody from the right path."""
     names.wanted(one, None)
-    with pytest.raises(ProviderError) as caught:
-        names.wanted(other, VERSION)
-    assert caught.value.code == INVALID_REQUEST
-    assert {one, other, "azure-main"} <= set(caught.value.message.replace(":", " ").split())
-    assert names.wanted(one, None), "the first one goes on to work"
+    assert names.wanted(other, VERSION)
+    names.was_read(one)
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []
+    for _ in range(2):
+        names.was_read(other)
+    (record,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert {one, other, "azure-main:"} <= set(record.getMessage().split())
+    assert names.wanted(one, None)
 
 
-def test_the_same_path_is_no_collision_nor_is_one_in_another_case(names: Names) -> None:
+def test_the_same_path_is_told_of_nothing_nor_is_one_in_another_case(
+    names: Names, caplog: pytest.LogCaptureFixture
+) -> None:
     for path in ("a_b", "a_b", "A_B", "c-d", "C-D"):
-        assert names.wanted(path, None)
+        names.was_read(path)
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []
 
 
 def test_a_translation_is_told_once_at_debug_level(names: Names, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     for path in ("a_b", "plain", "a_b"):
         names.wanted(path, None)
+        names.was_read(path)
     (record,) = caplog.records
     assert record.levelname == "DEBUG"
     assert "azure-main: a_b is the secret a-b" in record.getMessage()

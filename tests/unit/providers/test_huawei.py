@@ -164,14 +164,25 @@ def test_a_path_that_has_another_name_is_told_with_both(provider: HuaweiProvider
     assert "prod/db (in CSMS: prod-db) does not exist" in failure(provider, "prod/db").message
 
 
-def test_two_paths_of_one_name_are_refused(provider: HuaweiProvider, script: Script) -> None:
+def test_two_paths_of_one_name_are_told_and_both_work(
+    provider: HuaweiProvider, script: Script, caplog: pytest.LogCaptureFixture
+) -> None:
     script.on("/versions/latest", version())
-    provider.get("prod/db", None)
-    found = failure(provider, "prod-db")
-    assert found.code == codes.INVALID_REQUEST
-    assert "prod-db and prod/db would both be the secret prod-db of CSMS" in found.message
-    provider.get("prod/db", None)
-    provider.get("Prod-db", None)  # CSMS tells letters apart
+    for path in ("prod/db", "prod-db", "prod/db", "prod-db", "Prod-db"):  # CSMS tells letters apart
+        provider.get(path, None)
+    (record,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert "prod-db and prod/db are one secret, prod-db in CSMS" in record.getMessage()
+
+
+def test_a_path_that_leads_to_no_secret_keeps_nobody_from_the_right_one(
+    provider: HuaweiProvider, script: Script
+) -> None:
+    script.on("/prod-db-x/versions/latest", error("CSMS.0106"), status=400)
+    script.on("/prod-db/versions/latest", version())
+    for junk in ("prod/db-x", "prod-db/x", "prod-db-x"):
+        assert failure(provider, junk).code == codes.NOT_FOUND
+    for path in ("prod-db", "prod/db"):
+        provider.get(path, None)
 
 
 @pytest.mark.parametrize("number", [".", "..", "a/b", "a" * 65, "a\n"])

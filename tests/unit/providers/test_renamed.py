@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import TYPE_CHECKING
 
-from dso.protocol.codes import INVALID_REQUEST
-from dso.protocol.provider import ProviderError
-from dso.providers.renamed import Renamed
+from dso.providers import renamed as module
+from dso.providers.renamed import PATHS, Renamed
+
+if TYPE_CHECKING:
+    import pytest
 
 
-def test_a_name_belongs_to_the_path_that_took_it_first() -> None:
-    renamed = Renamed("p", "CSMS")
-    assert renamed.claim("a/b", "a-b")
-    assert not renamed.claim("a/b", "a-b")
-    with pytest.raises(ProviderError) as caught:
-        renamed.claim("a-b", "a-b")
-    assert caught.value.code == INVALID_REQUEST
-    assert caught.value.message == (
-        "p: a-b and a/b would both be the secret a-b of CSMS: use one of them everywhere (if nothing asks for a/b any "
-        "more, restart the agent)"
-    )
+def test_another_path_of_one_name_is_told_with_the_first_and_once() -> None:
+    renamed = Renamed()
+    assert renamed.add("a/b", "a-b") == []
+    assert renamed.add("a/b", "a-b") is None
+    assert renamed.add("a-b", "a-b") == ["a/b"]
+    assert renamed.add("a-b", "a-b") is None
+    assert renamed.add("a/c", "a-c") == []
 
 
 def test_paths_that_the_backend_does_not_tell_apart_are_one() -> None:
-    renamed = Renamed("p", "Key Vault", str.lower)
-    assert renamed.claim("A", "A")
-    assert not renamed.claim("a", "a")
-    assert renamed.claim("A/B", "A-B")
-    with pytest.raises(ProviderError):
-        renamed.claim("a-b", "a-b")
+    renamed = Renamed(str.lower)
+    assert renamed.add("A", "A") == []
+    assert renamed.add("a", "a") is None
+    assert renamed.add("A/B", "A-B") == []
+    assert renamed.add("a-b", "a-b") == ["A/B"]
+
+
+def test_what_is_remembered_has_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REMEMBERED", 3)
+    renamed = Renamed()
+    told = [renamed.add(f"{number}/x", "same") for number in range(2 * PATHS)]
+    assert [others is None for others in told] == [False] * PATHS + [True] * PATHS
+    for number in range(3):
+        renamed.add(f"a/{number}", f"a-{number}")
+    assert renamed.add("new", "same") == [], "the oldest name was forgotten"
