@@ -231,14 +231,18 @@ def _call(line: bytes | None) -> _Call:
 def _request(params: object) -> Request:
     if not isinstance(params, dict):
         raise _RequestError(RPC_INVALID_REQUEST, "a request for a secret is no object")
-    path, version = params.get("path"), params.get("version")
-    for name, text in (("path", path), ("version", "-" if version is None else version)):
-        if not isinstance(text, str):
-            raise _RequestError(RPC_INVALID_REQUEST, f"`{name}` is not a string")
-        fault = path_fault(text)
-        if fault is not None:
-            raise _RequestError(RPC_INVALID_REQUEST, f"{ascii(text[:_SHOWN])[1:-1]} is not a valid {name}: {fault}")
-    return Request(path, version)
+    version = params.get("version")
+    return Request(_text("path", params.get("path")), None if version is None else _text("version", version))
+
+
+def _text(name: str, text: object) -> str:
+    """A path or a version that a backend could have."""
+    if not isinstance(text, str):
+        raise _RequestError(RPC_INVALID_REQUEST, f"`{name}` is not a string")
+    fault = path_fault(text)
+    if fault is not None:
+        raise _RequestError(RPC_INVALID_REQUEST, f"{ascii(text[:_SHOWN])[1:-1]} is not a valid {name}: {fault}")
+    return text
 
 
 def _fitting(found: Sequence[SecretData | ProviderError]) -> list[dict[str, Any]]:
