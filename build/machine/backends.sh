@@ -7,6 +7,8 @@
 # Takes the Go of PATH (1.20 or newer); on Debian it fetches one into that cache otherwise, without being root. Modules
 # come from wherever that Go is configured to get them.
 #
+# Every module has to fit its hash in go.sum.
+#
 # Where the server cannot be had it says why and prints no path, and the tests that need it are skipped; with CI=true
 # that is a failure.
 set -euo pipefail
@@ -31,7 +33,7 @@ build() {
     find_go >/dev/null || fetch_go
     go=$(find_go) || unobtainable "Debian's Go does not run here; install Go 1.20 or newer"
     say "building the HashiCorp Vault server with $("$go" env GOVERSION); this takes minutes"
-    (cd "$source" && GOFLAGS=-buildvcs=false GOTOOLCHAIN=local GOWORK=off CGO_ENABLED=0 \
+    (cd "$source" && GOFLAGS="-buildvcs=false -mod=readonly" GOTOOLCHAIN=local GOWORK=off CGO_ENABLED=0 \
         nice "$go" build -trimpath -ldflags='-s -w' -o "$work/server" .) >&2 ||
         unobtainable "it does not build here (see above); are Go's modules in reach?"
     mkdir -p "${server%/*}"

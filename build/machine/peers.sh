@@ -5,13 +5,16 @@
 #
 # From Debian's packages, the Go module proxy and the npm registry, by their ordinary clients as they are configured.
 # Nothing is installed into the system but what the programs need and any system has (gpg, node), and that as root only.
+# What they fetch is verified: Debian's packages by its signatures; Go modules by the checksum database, which has to be
+# in use, and sops's own by its hash here too; npm packages by the hashes in dotenvx/package-lock.json.
 # Kept in ${XDG_CACHE_HOME:-~/.cache}/dso-bench by version. Building sops takes minutes, the next time none.
 # Where a program cannot be had the last line on stderr says why, and the exit code is 1.
 set -euo pipefail
 
 # Other versions measure other programs: these are the newest of when the bench was last looked after.
 sops=v3.13.3
-dotenvx=2.38.2
+sops_sum=h1:saYczbT88kD1saNChe1cAbFQe5mrRhTIfEw3TaEcmK0=
+dotenvx=2.38.2 # its lock: `npm install --package-lock-only --omit-lockfile-registry-resolved`
 summon=latest
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -59,15 +62,20 @@ from_debian() {
     found "$place/usr/bin/$name" "$version (Debian)"
 }
 
-# from_go MODULE VERSION [PROGRAM]: `go install`.
+# from_go MODULE VERSION [PROGRAM [SUM]]: `go install`.
 from_go() {
-    local go program=${3:-$name} place=$peers/$name-$2
+    local go program=${3:-$name} place=$peers/$name-$2 sum
     if [ ! -x "$place/$program" ]; then
         find_go >/dev/null || fetch_go
         go=$(find_go) || unobtainable "Debian's Go does not run here; install Go 1.20 or newer"
         say "building $name $2 with $("$go" env GOVERSION); this takes minutes"
-        GOBIN=$work/out GOFLAGS=-buildvcs=false GOWORK=off CGO_ENABLED=0 nice "$go" install -trimpath "$1@$2" 2>"$work/errors" ||
+        # "none" is no module's name: the checksum database is asked about all of them
+        [ "$("$go" env GOSUMDB)" != off ] || unobtainable "Go is told not to verify modules (GOSUMDB=off)"
+        GOBIN=$work/out GOFLAGS=-buildvcs=false GOWORK=off CGO_ENABLED=0 GONOSUMDB=none GOINSECURE=none \
+            nice "$go" install -trimpath "$1@$2" 2>"$work/errors" ||
             die "the Go module proxy does not give $1: $(tail -n 1 "$work/errors" | sed 's/^[[:space:]]*//')"
+        sum=$("$go" version -m "$work/out/$program" | awk '$1 == "mod" { print $4 }')
+        [ -z "${4:-}" ] || [ "$sum" = "$4" ] || die "$1 $2 is not what it was: its hash is $sum"
         "$go" version -m "$work/out/$program" | awk '$1 == "mod" { sub("^v", "", $3); print $3 }' >"$work/out/VERSION"
         keep "$place"
     fi
@@ -75,14 +83,16 @@ from_go() {
 }
 
 from_npm() {
-    local place=$peers/$name-$2
+    local locked=$here/$name place
+    place=$peers/$name-$2-$(sha256sum "$locked/package-lock.json" | cut -c 1-8)
     need node nodejs
     if [ ! -x "$place/node_modules/.bin/$name" ]; then
         need npm npm
         say "fetching $name $2"
         mkdir "$work/out"
-        npm install --silent --no-fund --no-audit --ignore-scripts --prefix "$work/out" "$1@$2" >&2 2>"$work/errors" ||
-            die "the npm registry does not give $1: $(tail -n 1 "$work/errors")"
+        cp "$locked"/package*.json "$work/out"
+        npm ci --loglevel error --no-fund --no-audit --ignore-scripts --prefix "$work/out" >&2 2>"$work/errors" ||
+            die "the npm registry does not give $1: $(head -n 1 "$work/errors")"
         keep "$place"
     fi
     found "$place/node_modules/.bin/$name" "$2, Node $(node --version | tr -d v)"
@@ -97,7 +107,7 @@ trap 'rm -rf "$work"' EXIT
 case $name in
     age) from_debian ;;
     pass | gopass) need gpg gnupg && from_debian ;;
-    sops) from_go github.com/getsops/sops/v3/cmd/sops "$sops" ;;
+    sops) from_go github.com/getsops/sops/v3/cmd/sops "$sops" sops "$sops_sum" ;;
     gopasspw) from_go github.com/gopasspw/gopass latest gopass ;; # Debian's gopass is another program of that name
     summon) from_go github.com/cyberark/summon "$summon" ;;
     dotenvx) from_npm @dotenvx/dotenvx "$dotenvx" ;;
