@@ -23,6 +23,7 @@ SYSTEM_SOCKET = "/var/run/dso.sock"  # 0660 root:dso
 SYSTEM_PLUGIN_DIR = "/usr/local/lib/dso/plugins"
 SYSTEM_STATE_DIR = "/var/lib/dso"  # 0700
 SYSTEM_RUNTIME_DIR = "/run/dso"  # 0700
+SYSTEM_CREDENTIALS_DIR = "/run/dso-credentials"  # 0711: copies of plugins' files, each its own user's
 SYSTEM_VOLUME_SOCKET = "/run/docker/plugins/dso.sock"  # the driver's name is the file's, without .sock
 AGENT_GROUP = "dso"  # who may use root's agent
 PLUGIN_USER_PREFIX = "dso-"  # dso-TYPE: whom root's agent runs plugins of a type as

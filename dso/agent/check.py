@@ -16,12 +16,11 @@ from dso.protocol.provider import ProviderError
 from dso.system.visible import visible
 
 if TYPE_CHECKING:
-    from dso.agent.daemon import Places
     from dso.agent.logbook import Logbook
     from dso.config.model import CloudConfig
 
 
-async def check(config: CloudConfig, places: Places, book: Logbook) -> int:
+async def check(config: CloudConfig, plugin_dir: str, book: Logbook) -> int:
     """Reach every provider, print a line for each, and return the exit code: that of the first failure, or 0."""
     for provider in config.providers.values():
         book.redact(redactor_of(provider))
@@ -30,8 +29,8 @@ async def check(config: CloudConfig, places: Places, book: Logbook) -> int:
     print(visible(f"{config.path}: {counted}"))
     providers = Providers(
         config.providers,
-        places.plugin_dir,
-        quarters=Quarters.of(places.runtime_dir),
+        plugin_dir,
+        quarters=Quarters.of_this_process(),
         emit=Events(book),
         announce=lambda _line: None,
     )

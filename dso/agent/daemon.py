@@ -115,7 +115,7 @@ class Agent:
         self.providers = Providers(
             config.providers,
             self.places.plugin_dir,
-            quarters=Quarters.of(self.places.runtime_dir),
+            quarters=Quarters.of_this_process(),
             emit=self.events,
             announce=book.info,
         )

@@ -105,7 +105,7 @@ def _run(argv: Sequence[str]) -> int:
     if args.check:
         from dso.agent.check import check
 
-        return asyncio.run(check(config, Places.of(options, config), Logbook(level="error", form=form)))
+        return asyncio.run(check(config, Places.of(options, config).plugin_dir, Logbook(level="error", form=form)))
     book = Logbook(level=level, form=form)
     book.info(f"dso-agent {VERSION} starts with {options.config}", pid=os.getpid(), uid=os.geteuid())
     for fault in faults:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dso.paths import SYSTEM_CREDENTIALS_DIR
 from tests.support.agent import Agent
 from tests.support.canary import Canary
 from tests.support.wait import wait_until
@@ -105,17 +106,17 @@ def test_a_plugin_can_neither_read_nor_trace_nor_signal_a_plugin_of_another_type
 def test_a_plugin_reads_none_of_the_files_of_the_agent_or_of_other_plugins(agent: Agent) -> None:
     plugins(agent)
     private(agent.path("agent.env"), f"TOKEN={TOKEN.text}\n")
-    copies = [os.path.join(directory, name) for directory, _, names in os.walk(agent.credentials_dir) for name in names]
+    copies = [os.path.join(directory, name) for directory in agent.copies() for name in os.listdir(directory)]
     assert {os.path.basename(path) for path in copies} == {"tls.ca_cert", "auth.token_file"}
     state = [os.path.join(directory, name) for directory, _, names in os.walk(agent.state_dir) for name in names]
     assert state
     files = [agent.path("agent.env"), agent.path("ca.pem"), agent.path("token"), "/etc/shadow", *copies, *state]
-    closed = [agent.credentials_dir, agent.state_dir, agent.runtime_dir, "/root"]
+    closed = [SYSTEM_CREDENTIALS_DIR, *agent.copies(), agent.state_dir, agent.runtime_dir, "/root"]
     refused(attacked(agent, files=files, directories=closed, sockets=[agent.socket, agent.volume_socket]))
 
 
 def test_a_plugin_can_change_nothing_of_the_agent(agent: Agent) -> None:
-    directories = [agent.directory, agent.plugin_dir, agent.state_dir, agent.credentials_dir, "/etc", "/run"]
+    directories = [agent.directory, agent.plugin_dir, agent.state_dir, SYSTEM_CREDENTIALS_DIR, "/etc", "/run"]
     refused(attacked(agent, made=[f"{directory}/dso-was-here" for directory in directories]))
 
 
@@ -139,7 +140,7 @@ def test_a_plugin_reads_copies_of_the_files_that_its_settings_name(agent: Agent)
     assert found["content"] == "an authority"
     assert found["mode"] == "0o400"
     told = json.loads(asked(agent, "status", "other")["settings"])["tls"]["ca_cert"]
-    assert told.startswith(agent.credentials_dir + "/other.")
+    assert told.startswith(f"{SYSTEM_CREDENTIALS_DIR}/other.{agent.pid}.")
     status = os.stat(os.path.dirname(told))
     assert (stat.S_IMODE(status.st_mode), status.st_uid) == (0o500, pwd.getpwnam("dso-aws").pw_uid)
     with open("/proc/self/mountinfo", encoding="utf-8") as table:
@@ -166,19 +167,16 @@ def test_a_file_that_is_gone_is_gone_for_the_plugin_which_names_the_file_itself(
 
 
 def test_nothing_of_the_copies_is_left_when_the_agent_ends_and_a_killed_one_is_tidied_up_after(agent: Agent) -> None:
-    plugins(agent)
-    assert len(os.listdir(agent.credentials_dir)) == 2
-    agent.stop()
-    assert os.listdir(agent.credentials_dir) == []
-    agent.start()
-    plugins(agent)
-    left = set(os.listdir(agent.credentials_dir))
-    agent.kill()
-    assert set(os.listdir(agent.credentials_dir)) == left
-    agent.start()
-    plugins(agent)
-    assert len(os.listdir(agent.credentials_dir)) == 2
-    assert not left & set(os.listdir(agent.credentials_dir))
+    for end in (agent.stop, agent.kill):
+        plugins(agent)
+        copies = agent.copies()
+        assert len(copies) == 2
+        end()
+        if end == agent.stop:
+            assert not any(map(os.path.exists, copies))
+        agent.start()
+        plugins(agent)
+        assert not any(map(os.path.exists, copies))
 
 
 def test_it_ends_with_the_agent_although_it_is_another_user(agent: Agent) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import shutil
@@ -12,6 +13,8 @@ import subprocess
 import tempfile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dso.agent.isolation.copies import sweep
+from dso.paths import SYSTEM_CREDENTIALS_DIR
 from dso.system.http import Reader, send_request
 from tests.support import evidence
 from tests.support.binaries import binary
@@ -99,10 +102,9 @@ class Agent:
             os.chmod(self.calls_file, 0o666)  # its plugin is another user, where the agent is root's
         self.write_config(config)
 
-    @property
-    def credentials_dir(self) -> str:
-        """Where it has copies of its plugins' files."""
-        return f"{self.runtime_dir}-credentials"
+    def copies(self) -> list[str]:
+        """The directories in which it has copies of its plugins' files."""
+        return sorted(glob.glob(f"{SYSTEM_CREDENTIALS_DIR}/*.{self.pid}.*"))
 
     def path(self, name: str) -> str:
         """A path in the agent's directory."""
@@ -265,7 +267,7 @@ class Agent:
             self.kill()
             if kind is not None:
                 print(self.log)  # pytest shows it with the failure
-            _unmount(self.credentials_dir)
+            sweep(SYSTEM_CREDENTIALS_DIR)
             shutil.rmtree(self.directory, ignore_errors=True)
 
     # Its API.
@@ -321,14 +323,6 @@ class Agent:
             status, headers = reader.read_head()
             assert status == 200, status
             yield from reader.read_lines(headers)
-
-
-def _unmount(directory: str) -> None:
-    """Take away what an agent that was killed has left mounted directly below a directory."""
-    if os.path.isdir(directory):
-        for name in os.listdir(directory):
-            if os.path.ismount(f"{directory}/{name}"):
-                subprocess.run(["umount", "--lazy", f"{directory}/{name}"], check=True)
 
 
 def ask(connection: socket.socket, method: str, target: str, body: object = None) -> Answer:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dso.agent.isolation import files
 from dso.agent.isolation.accounts import plugin_account
 from dso.agent.isolation.copies import Copies, sweep
+from dso.paths import SYSTEM_CREDENTIALS_DIR
 from dso.protocol.codes import INVALID_CONFIG, PLUGIN_USER
 from dso.protocol.provider import USER_VARIABLE, ProviderError
 
@@ -129,12 +130,13 @@ class Quarters:
         self._base = base
 
     @classmethod
-    def of(cls, runtime_dir: str) -> Quarters:
-        """Those of this process: root's agent separates its plugins, another user's cannot.
+    def of_this_process(cls) -> Quarters:
+        """Root's agent separates its plugins, another user's cannot.
 
-        Not inside `runtime_dir`, which no other user may enter, since volumes are below it.
+        Copies are not in the agent's runtime directory: plugins have to pass through what is above them, and nobody
+        else may enter that one, since volumes are below it.
         """
-        return cls(f"{runtime_dir.rstrip('/')}-credentials" if os.geteuid() == 0 else None)
+        return cls(SYSTEM_CREDENTIALS_DIR if os.geteuid() == 0 else None)
 
     @property
     def are_apart(self) -> bool:

@@ -107,9 +107,9 @@ def test_an_agent_that_cannot_become_the_user_starts_nothing_and_says_what_it_la
 
 def test_only_roots_agent_separates(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert not Quarters.of("/run/user/1000/dso").are_apart
+    assert not Quarters.of_this_process().are_apart
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert Quarters.of("/run/dso").are_apart
+    assert Quarters.of_this_process().are_apart
 
 
 def test_the_users_are_those_that_the_installer_lists() -> None:
