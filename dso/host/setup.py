@@ -146,11 +146,10 @@ def plan(host: Host, found: Found, wanted: Wanted, answers: Callable[[], object]
     _check_configuration(host)
     texts = _texts(found, wanted)
     unset = _unset(host, texts)
-    todo = [*_programs(host, found, wanted)]
+    todo = [steps.plugin_users(host, found.missing_users)] if found.missing_users else []
+    todo += _programs(host, found, wanted)
     if found.members is None:
         todo.append(steps.group(host))
-    if found.missing_users:
-        todo.append(steps.plugin_users(host, found.missing_users))
     if wanted.member and wanted.member not in (found.members or ()):
         todo.append(steps.member(host, wanted.member))
     if texts and not host.exists(os.path.dirname(paths.SYSTEM_CONFIG)):

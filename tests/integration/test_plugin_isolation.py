@@ -14,6 +14,7 @@ import pytest
 from dso.paths import SYSTEM_CREDENTIALS_DIR
 from tests.support.agent import Agent
 from tests.support.canary import Canary
+from tests.support.process import run
 from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
@@ -185,3 +186,50 @@ def test_it_ends_with_the_agent_although_it_is_another_user(agent: Agent) -> Non
     assert agent.process is not None
     agent.process.wait()
     wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in found.values()), "the end of the plugins")
+
+
+# What needs a home directory
+
+
+@pytest.fixture
+def service() -> Iterator[Agent]:
+    """Root's agent with DSO's own plugins, frozen; its home is a directory of the test's."""
+    with Agent(variant="frozen") as made:
+        yield made
+
+
+def checked(agent: Agent, provider: str) -> str:
+    """What `--check` says of one provider of a dso.yaml."""
+    agent.write_config(f"providers:\n{provider}")
+    done = run(agent.command("--check"), env=agent.environment(), check=False)
+    return done.out.splitlines()[1]
+
+
+def test_keys_in_a_profile_of_roots_reach_the_aws_plugin(service: Agent) -> None:
+    service.install_frozen("aws")
+    os.mkdir(service.path(".aws"), 0o700)
+    private(service.path(".aws/config"), "[profile prod]\nregion = eu-central-1\n")
+    private(service.path(".aws/credentials"), "[prod]\naws_access_key_id = AKIA0\naws_secret_access_key = x\n")
+    # It has its credentials if it gets as far as the backend, which is not there.
+    provider = settings(service, "aws", type="aws", profile="prod", endpoint_url="http://127.0.0.1:9", timeout="2s")
+    assert "[unavailable]" in checked(service, provider)
+
+
+@pytest.mark.parametrize("key", ["credential_process", "sso_start_url"])
+def test_a_profile_that_needs_a_home_is_refused_by_name(service: Agent, key: str) -> None:
+    service.install_frozen("aws")
+    os.mkdir(service.path(".aws"), 0o700)
+    private(service.path(".aws/config"), f"[profile prod]\nregion = eu-central-1\n{key} = /usr/bin/something\n")
+    said = checked(service, settings(service, "aws", type="aws", profile="prod"))
+    assert said.endswith("[invalid_config]")
+    assert f"`{key}`" in said
+    assert "dso-aws" in said
+
+
+def test_a_login_of_azures_command_line_is_refused_by_name(service: Agent) -> None:
+    service.install_frozen("azure")
+    service.env["AZURE_TOKEN_CREDENTIALS"] = "AzureCliCredential"
+    said = checked(service, settings(service, "azure", type="azure", vault_url="https://dso-test.vault.azure.net"))
+    assert said.endswith("[invalid_config]")
+    assert "AZURE_TOKEN_CREDENTIALS" in said
+    assert "managed_identity" in said

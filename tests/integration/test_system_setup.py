@@ -100,6 +100,7 @@ def machine(bare: Machine, release: Release, installed: str) -> Machine:
         systemctl disable -q --now "$@" 2>/dev/null || :
         rm -rf /etc/dso /var/lib/dso /run/dso /etc/systemd/system/dso-* /root/.docker/cli-plugins
         groupdel dso 2>/dev/null || :
+        for user in dso-vault dso-aws dso-azure dso-huawei dso-plugin; do userdel "$user" 2>/dev/null || :; done
         systemctl daemon-reload
         systemctl reset-failed
     """
@@ -402,6 +403,7 @@ def test_nothing_happens_without_a_yes_or_root_or_a_provider(machine: Machine) -
         assert (done.returncode, f"sudo docker dso system {command}" in done.err) == (ROOT_NEEDED, True), done.err
     shown = as_ann(machine, "system", "setup", "--provider", "vault", "--dry-run")
     assert "create the group dso" in shown.out
+    assert "create the users that plugins run as: dso-vault, dso-aws, dso-azure, dso-huawei, dso-plugin" in shown.out
     assert "    address: ${VAULT_ADDR}" in shown.out
     assert state(machine) == before
 
@@ -436,6 +438,7 @@ def test_an_agent_that_does_not_come_up_leaves_what_was_there(machine: Machine, 
     done = machine.shell(script, *backend, end, check=False)
     assert done.returncode == FAILED
     assert "undoing: create the group dso" in done.out
+    assert "undoing: create the users that plugins run as" in done.out
     assert ("it was interrupted" in done.err) == (end == "by a signal")
     assert "what was there before is there again" in done.err
     assert state(machine) == before

@@ -282,6 +282,26 @@ def test_group(members: tuple[str, ...] | None, user: str, session: list[int], s
     assert (found.state, remedy in found.remedy) == (state, True)
 
 
+def test_users_that_plugins_need_and_that_are_missing_are_made_by_root_only(host: FakeHost) -> None:
+    host.says["getent passwd dso-aws"] = ("", 2)
+    host.says["getent passwd dso-huawei"] = ("", 2)
+    assert only(check_agent.plugin_users(host, ["vault", "acme"])).state == OK
+    found = only(check_agent.plugin_users(host, ["vault", "aws"]))
+    assert (found.state, "dso-aws" in found.what, "huawei" in found.what) == (ERROR, True, False)
+    assert "system setup" in found.remedy
+    assert found.fix is not None
+    found.fix()
+    assert host.calls[-1].startswith("useradd --system")
+    host.uid = 1000
+    assert only(check_agent.plugin_users(host, ["vault", "aws"])).fix is None
+
+
+def test_a_unit_that_cannot_become_the_users_is_told(host: FakeHost) -> None:
+    host.says["systemctl show --property=CapabilityBoundingSet"] = ("CapabilityBoundingSet=cap_chown cap_kill\n", 0)
+    found = only(check_agent.plugin_users(host, ["vault"]))
+    assert (found.state, "CAP_SETUID, CAP_SETGID" in found.what) == (ERROR, True)
+
+
 def test_a_configuration_of_somebody_elses_is_told_and_not_mended(host: FakeHost) -> None:
     host.write("/etc/dso/dso.yaml")
     host.owners["/etc/dso/dso.yaml"] = 1000

@@ -69,6 +69,29 @@ def test_the_plan_for_a_machine_where_nothing_is_set_up(installed: FakeHost) -> 
     assert not installed.exists("/etc/dso")
 
 
+def test_users_that_plugins_run_as_are_made_where_they_are_missing_and_taken_back(installed: FakeHost) -> None:
+    for name in ("dso-aws", "dso-plugin"):
+        installed.says[f"getent passwd {name}"] = ("", 2)
+    found = planned(installed, VAULT)
+    assert found.steps[0].title == "create the users that plugins run as: dso-aws, dso-plugin"
+    installed.says["systemctl enable"] = ("no", 1)
+    with pytest.raises(SetupFailedError):
+        perform([*found.steps], lambda _title: None)
+    made = [call for call in installed.calls if call.startswith("useradd ")]
+    assert [call.split()[-1] for call in made] == ["dso-aws", "dso-plugin"]
+    assert all("--system" in call and "/usr/sbin/nologin" in call for call in made)
+
+
+def test_a_user_that_was_made_is_removed_when_a_later_step_fails(installed: FakeHost) -> None:
+    installed.says["getent passwd dso-aws"] = ("", 2)
+    step = planned(installed, VAULT).steps[0]
+    step.apply()
+    del installed.says["getent passwd dso-aws"]
+    assert step.undo is not None
+    step.undo()
+    assert [call for call in installed.calls if call.startswith("userdel")] == ["userdel dso-aws"]
+
+
 def test_what_the_plan_writes(installed: FakeHost) -> None:
     before = os.umask(0o077)
     try:

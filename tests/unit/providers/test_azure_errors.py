@@ -243,6 +243,12 @@ def test_a_chain_that_finds_nothing_says_where_it_has_looked() -> None:
     assert_told(error, codes.UNAUTHENTICATED, "AZURE_*", "workload identity", "managed identity", "az login")
 
 
+def test_a_plugin_without_a_home_says_that_a_login_of_az_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DSO_PLUGIN_USER", "dso-azure")
+    error = no_token(imds(error=ServiceRequestError(CANARY)), of=config("default"))
+    assert_told(error, codes.UNAUTHENTICATED, "managed identity", "a login of `az` does not count here", "dso-azure")
+
+
 def test_a_federated_token_that_is_not_there_yet_may_come() -> None:
     of = config("workload_identity", tenant_id="t", client_id="c", token_file="/nowhere/token")
     missing = FileNotFoundError(2, "No such file")
