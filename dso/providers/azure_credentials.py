@@ -66,7 +66,10 @@ class Credentials:
         self._has_worked = False
 
     def prepare(self) -> None:
-        """Read the certificate, if it is one; ProviderError `invalid_config` if that cannot be used."""
+        """ProviderError `invalid_config` if a certificate cannot be used, or a login of `az` is asked for in vain."""
+        wanted = os.environ.get(_CHAIN_VARIABLE, "").lower()
+        if _has_no_home() and self._config.auth.method == "default" and wanted in _CLI_CHAINS:
+            raise cli_refused(self._config, _CHAIN_VARIABLE)
         if self._config.auth.method == "client_certificate":
             with self._turn:
                 self._current()
@@ -210,6 +213,11 @@ class Credentials:
         return {"transport": self._transport, "user_agent": f"dso/{VERSION}", "retry_connect": 1, "retry_status": 3}
 
 
+def _has_no_home() -> bool:
+    """Whether this plugin has a user of its own, in whose home there is no login of `az`."""
+    return bool(os.environ.get(USER_VARIABLE))
+
+
 def _is_foreign(tenant: str, own: str) -> bool:
     """Whether a tenant's id is another one than that of the settings, which may have a domain instead."""
     return "." not in own and own.lower() != tenant.lower()
@@ -269,9 +277,7 @@ def _default(config: AzureConfig, pipeline: dict[str, Any]) -> Any:
     """Variables, workload identity, managed identity, Azure CLI: what can work in a daemon, and asks nobody."""
     nobody_asked = ("shared_token_cache", "visual_studio_code", "powershell", "developer_cli", "interactive_browser")
     excluded = {f"exclude_{name}_credential": True for name in (*nobody_asked, "broker")}
-    if os.environ.get(USER_VARIABLE):  # a user without a home directory has no login of `az`
-        if os.environ.get(_CHAIN_VARIABLE, "").lower() in _CLI_CHAINS:
-            raise cli_refused(config, _CHAIN_VARIABLE)
+    if _has_no_home():
         excluded["exclude_cli_credential"] = True
     with _authority_in_environment(config):
         try:
