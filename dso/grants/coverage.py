@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
+from dso.system.visible import shell_word
+
 _GROUP_WRITE = 0o020
 _OTHERS_WRITE = 0o002
 _ACCESS_LIST = "system.posix_acl_access"
@@ -54,13 +56,13 @@ def _weakness_of(directory: str, uid: int) -> Weakness | None:
     try:
         status = os.lstat(directory)
     except OSError:
-        return Weakness(directory, "does not exist or cannot be looked at", f"ls -ld {_word(directory)}")
+        return Weakness(directory, "does not exist or cannot be looked at", f"ls -ld {shell_word(directory)}")
     if not S_ISDIR(status.st_mode):
-        return Weakness(directory, "is not a directory", f"ls -ld {_word(directory)}")
+        return Weakness(directory, "is not a directory", f"ls -ld {shell_word(directory)}")
     if status.st_uid not in (uid, 0):
-        return Weakness(directory, f"belongs to user {status.st_uid}", f"sudo chown {uid} {_word(directory)}")
+        return Weakness(directory, f"belongs to user {status.st_uid}", f"sudo chown {uid} {shell_word(directory)}")
     if status.st_mode & _OTHERS_WRITE:
-        return Weakness(directory, "can be written to by every user", f"chmod o-w {_word(directory)}")
+        return Weakness(directory, "can be written to by every user", f"chmod o-w {shell_word(directory)}")
     if status.st_mode & _GROUP_WRITE:
         return _weakness_of_group(directory, status.st_gid, uid)
     return None
@@ -74,9 +76,11 @@ def _weakness_of_group(directory: str, gid: int, uid: int) -> Weakness | None:
         has_list = False  # the file system has none
     if has_list:
         why = "can be written to by users in its access list"
-        return Weakness(directory, why, f"setfacl -b {_word(directory)} && chmod go-w {_word(directory)}")
+        return Weakness(directory, why, f"setfacl -b {shell_word(directory)} && chmod go-w {shell_word(directory)}")
     if not is_private_group(gid, uid):
-        return Weakness(directory, f"can be written to by group {_group_name(gid)}", f"chmod g-w {_word(directory)}")
+        return Weakness(
+            directory, f"can be written to by group {_group_name(gid)}", f"chmod g-w {shell_word(directory)}"
+        )
     return None
 
 
@@ -103,9 +107,3 @@ def _group_name(gid: int) -> str:
         return grp.getgrgid(gid).gr_name
     except KeyError:
         return str(gid)
-
-
-def _word(text: str) -> str:
-    """The text as one word of a shell."""
-    plain = all(character.isascii() and (character.isalnum() or character in "/._-+@%:=") for character in text)
-    return text if plain else "'" + text.replace("'", "'\\''") + "'"

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
 VERSION = 1
-GLOBAL_NAMESPACE = "global"  # its secrets are granted by name
 LOCK_TIMEOUT = 30.0  # seconds; one holder needs milliseconds
 _MAX_BYTES = 1 << 24
 _OTHERS_WRITE = 0o022
@@ -99,13 +98,15 @@ class Grants:
     def at(self, directory: str) -> Coverage:
         """What the project in this directory may have, by all grants to it or to directories above it.
 
-        A grant counts only while nobody else can put files into any directory from the granted one down.
+        A grant counts only while nobody else can put files into any directory from the granted one down. One to the
+        home directory, or above it, is for that directory alone: below it is all that the user ever cloned.
         """
         resolved = os.path.realpath(directory)
+        wide = frozenset(ancestry(os.path.realpath(paths.home())))
         found = Coverage()
         for above in ancestry(resolved):
             grant = self._grants.get(above)
-            if not grant:
+            if not grant or (above in wide and above != resolved):
                 continue
             weak = weakness(above, resolved, self._uid)
             if weak is not None:
@@ -184,6 +185,27 @@ def revoke(
         )
 
     return _change(resolved, less, path)
+
+
+def forget(
+    *,
+    namespaces: Collection[str] = (),
+    secrets: Collection[str] = (),
+    everything: bool = False,
+    path: str | None = None,
+) -> list[str]:
+    """Take namespaces and secrets away from every directory, or with `everything` all of them.
+
+    Returns the directories that had some. What a dso.yaml was allowed stays. Raises as `revoke` does.
+    """
+    had = []
+    for each in Grants.load(path).list():
+        secret = each.secrets if everything else [name for name in each.secrets if name in secrets]
+        whole = each.namespaces if everything else [name for name in each.namespaces if name in namespaces]
+        if secret or whole:
+            revoke(each.directory, namespaces=whole, secrets=secret, path=path)
+            had.append(each.directory)
+    return had
 
 
 def _merged(before: Iterable[str], more: Iterable[str]) -> tuple[str, ...]:

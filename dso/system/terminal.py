@@ -45,11 +45,29 @@ def ask_twice(prompt: str, again: str, ask: Callable[[str], bytes | None] = ask_
 
 def confirm(question: str) -> bool:
     """Ask on the terminal; only `y` or `yes` agrees. False when there is no terminal."""
+    return bool(_agreed(question, fresh=False))
+
+
+def agreed(question: str) -> bool | None:
+    """As `confirm`, but what was typed before the question does not answer it.
+
+    None when nobody can be asked: there is no terminal, or this process is in its background, where reading stops it.
+    """
+    return _agreed(question, fresh=True)
+
+
+def _agreed(question: str, *, fresh: bool) -> bool | None:
     try:
         terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
-        return False
+        return None
     try:
+        if _is_background(terminal):
+            return None
+        if fresh:
+            import termios
+
+            termios.tcflush(terminal, termios.TCIFLUSH)
         _show(terminal, f"{question} [y/N] ")
         return _read_line(terminal).strip().lower() in (b"y", b"yes")
     finally:
@@ -76,6 +94,13 @@ def has_terminal() -> bool:
     except OSError:
         return False
     return True
+
+
+def _is_background(terminal: int) -> bool:
+    try:
+        return os.tcgetpgrp(terminal) != os.getpgrp()
+    except OSError:
+        return False
 
 
 def _show(terminal: int, prompt: str) -> None:

@@ -38,8 +38,11 @@ def visible_name(text: str, most: int = 0) -> str:
 
 def shell_word(text: str) -> str:
     """The text as one word of a shell, for a command that somebody may copy."""
-    plain = text and text.isascii() and all(each.isalnum() or each in "/._-+@%:=," for each in text)
-    return text if plain else "'" + text.replace("'", "'\\''") + "'"
+    if text and text.isascii() and all(each.isalnum() or each in "/._-+@%:=," for each in text):
+        return text
+    if text.isprintable():
+        return "'" + text.replace("'", "'\\''") + "'"
+    return "$'" + visible(text.replace("\\", "\\\\").replace("'", "\\'")) + "'"
 
 
 def visible_json(document: str) -> str:
