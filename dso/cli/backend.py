@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from dso.cli.stack import Resolver, Stack
+    from dso.compose.files import ProjectFiles
     from dso.compose.model import Model
     from dso.compose.references import ServiceSecrets
     from dso.config.mode import Mode
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
         def complete(self, model: Model, wanted: list[ServiceSecrets]) -> list[ServiceSecrets]:
             """Add what services get without asking for it."""
 
-        def resolver(self, model: Model) -> Resolver:
-            """What resolves the references of this stack."""
+        def resolver(self, model: Model, files: ProjectFiles) -> Resolver:
+            """What resolves the references of this stack, which was read from these files."""
 
         def deliver(self, engine: Engine, stack: Stack) -> None:
             """See to it that the services' volumes hold their files when the containers start."""

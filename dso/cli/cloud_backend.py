@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from dso.cli.stack import Stack
+    from dso.compose.files import ProjectFiles
     from dso.compose.model import Model
     from dso.compose.references import FileSecret, ServiceSecrets
     from dso.config.mode import Mode
@@ -74,8 +75,8 @@ class CloudBackend:
         entries = {entry.name: entry for entry in self._opened[1].secrets} | self._project
         return inject(model, wanted, list(entries.values()))
 
-    def resolver(self, model: Model) -> CloudBackend:  # noqa: ARG002  # the agent knows no Compose projects
-        """The agent."""
+    def resolver(self, model: Model, files: ProjectFiles) -> CloudBackend:  # noqa: ARG002
+        """The agent, which knows no Compose projects."""
         return self
 
     def resolve(

@@ -124,6 +124,7 @@ def write_value(ref: str, *, newline_on_terminal: bool = True) -> None:
 
 def run_set(args: argparse.Namespace) -> int:
     """Store a value."""
+    from dso.cli.grants.created import grant_created, new_names
     from dso.cli.secret_values import read_value, sort_out_generate
     from dso.vault.names import parse_name
     from dso.vault.store import Vault, check_value
@@ -133,9 +134,11 @@ def run_set(args: argparse.Namespace) -> int:
     value = read_value(args, name, length)
     check_value(name, value)
     with Vault.edit() as vault:
+        new = new_names(vault, [name])
         number = vault.set(name, value)
         changed = vault.changed
     note(f"{name}: stored version {number}" if changed else f"{name}: version {number} has this value already")
+    grant_created(new)
     return 0
 
 
@@ -216,7 +219,8 @@ def run_rm(args: argparse.Namespace) -> int:
 
 
 def run_mv(args: argparse.Namespace) -> int:
-    """Rename a secret."""
+    """Rename a secret; under its new name only those may have it who were granted that name while it existed."""
+    from dso.cli.grants.created import forget_former, new_names, note_readers
     from dso.errors import SecretExistsError
     from dso.vault.names import parse_name
     from dso.vault.store import Vault
@@ -226,8 +230,11 @@ def run_mv(args: argparse.Namespace) -> int:
         vault.versions(old)  # a missing secret is reported before an existing target
         if new != old and vault.has(new) and not args.force:
             raise SecretExistsError(f"{new} exists already", hint="--force replaces it, with all its versions")
+        created = new_names(vault, [new])
         vault.rename(old, new)
     note(f"{old} is now {new}")
+    forget_former(created)
+    note_readers(new)
     return 0
 
 

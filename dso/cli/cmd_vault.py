@@ -160,14 +160,30 @@ def run_backup(args: argparse.Namespace) -> int:
 
 
 def run_restore(args: argparse.Namespace) -> int:
-    """Put a backup back."""
+    """Put a backup back; what was granted of another vault is not granted of this one."""
+    from dso.grants.store import forget
     from dso.vault.backup import restore
 
+    former = _vault_id()
     vault, kept = restore(args.file)
     note(f"restored {len(vault.names())} secrets from {args.file}")
     if kept:
         note(f"the former vault is kept as {kept}")
+    if former != vault.id and forget(everything=True):
+        note("it is another vault than before: no project has been granted any of it (`docker dso allow`)")
     return 0
+
+
+def _vault_id() -> str | None:
+    """The id of the vault that is there, None if none can be read."""
+    from dso.errors import DsoError
+    from dso.vault.store import read_vault_file, vault_path
+
+    try:
+        _, header = read_vault_file(vault_path())
+    except DsoError:
+        return None
+    return header.vault_id
 
 
 def _say_what_follows() -> None:

@@ -14,6 +14,8 @@ COMMANDS = (
     "secret",
     "env",
     "vault",
+    "allow",
+    "deny",
     "up",
     "down",
     "compose",
@@ -57,6 +59,14 @@ def load(command: str) -> ModuleType:  # noqa: C901, PLR0911, PLR0912  # one bra
         from dso.cli import cmd_vault
 
         return cmd_vault
+    if command == "allow":
+        from dso.cli.grants import cmd_allow
+
+        return cmd_allow
+    if command == "deny":
+        from dso.cli.grants import cmd_deny
+
+        return cmd_deny
     if command == "up":
         from dso.cli import cmd_up
 

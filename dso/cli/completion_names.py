@@ -60,6 +60,21 @@ def _namespaces(_line: Line) -> Answer:
     return _plain(sorted({name.split("/", 1)[0] for name in _vault().names()}))
 
 
+def _grantable(line: Line) -> Answer:
+    """What `allow` could grant: namespaces, and secrets by name; for `deny`, what the directory has."""
+    from dso.vault.names import GLOBAL_NAMESPACE
+
+    if line.command == "deny":
+        from dso.grants.store import Grants
+
+        granted = Grants.load().of(os.path.realpath(os.getcwd()))
+        names: Iterable[str] = (*granted.namespaces, *granted.secrets)
+    else:
+        secrets = _vault().names()
+        names = sorted({name.split("/", 1)[0] for name in secrets} - {GLOBAL_NAMESPACE}) + secrets
+    return _plain(name for name in names if name not in line.positionals)
+
+
 def _beginnings(line: Line) -> Answer:
     """What a new name could begin with."""
     return Answer([(f"{one}/", "") for one, _ in _namespaces(line).candidates], NO_FILES | NO_SPACE)
@@ -123,6 +138,7 @@ def _providers(_line: Line) -> Answer:
 
 _NAMES = {
     "NAMESPACE": _namespaces,
+    "NAMESPACE|NAMESPACE/NAME": _grantable,
     "NEW": _beginnings,
     "VERSION": _versions,
     "SLOT": _slots,

@@ -8,6 +8,7 @@ from dso.cli.output import note, say
 from dso.errors import EnvFileError, SecretExistsError, UsageError
 from dso.protocol.fields import WHOLE_VALUE, is_object
 from dso.secret import ENV_SCHEME, MAX_REFERENCE_BYTES, SecretValue, is_segment
+from dso.system.visible import shell_word
 from dso.vault.names import GLOBAL_NAMESPACE
 
 TYPE_CHECKING = False
@@ -75,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
         SecretExistsError: secrets have another value, and there is no `--replace`; all in one error.
         FileAccessError: the file cannot be read.
     """
+    from dso.cli.grants.created import grant_created, new_names
+    from dso.grants.names import Named
     from dso.vault.store import Vault
 
     if not is_segment(args.namespace):
@@ -84,17 +87,20 @@ def run(args: argparse.Namespace) -> int:
         )
     source = "standard input" if args.file == STDIN else args.file
     last, values, skipped = _variables(args, source)
+    new = Named()
     if args.dry_run:
         plan = _plan(Vault.open(), args, values, source)
     else:
         with Vault.edit() as vault:
             plan = _plan(vault, args, values, source)
+            new = new_names(vault, [f"{args.namespace}/{name}" for name in values])
             for name, action in plan.items():
                 if action in (_NEW, _CHANGED):
                     vault.set(f"{args.namespace}/{name}", values[name])
     plan.update(dict.fromkeys(skipped, _SKIPPED))
     objects = frozenset(name for name, value in values.items() if is_object(value))
     _report(args, plan, last, objects, source)
+    grant_created(new)
     return 0
 
 
@@ -240,7 +246,6 @@ def _report(
 
 def _warn_of_plaintext(file: str) -> None:
     from dso.cli.output import warn
-    from dso.system.visible import shell_word
 
     path = os.path.abspath(file)
     warn(

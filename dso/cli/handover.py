@@ -6,8 +6,8 @@ import os
 
 from dso.cli.output import note, warn
 from dso.compose.command import ComposeCommand, parse_command
-from dso.compose.files import file_flags, project_variables, reads_stdin
-from dso.compose.model import finish_reading, start_reading
+from dso.compose.files import ProjectFiles, find_files, project_variables, reads_stdin
+from dso.compose.model import finish_reading, needs_remote_files, start_reading
 from dso.errors import ComposeFailedError, ReferencePlaceError
 from dso.system.proc import attach, docker_command, run
 
@@ -57,6 +57,7 @@ class ComposeCall:
             invocation.words, self._take_own, name=name, describe=self._describe
         )
         self._backend: Backend | None = None
+        self._files: ProjectFiles | None = None
         self._stdin: int | None = None
         if reads_stdin(self.command):
             self._keep_stdin()
@@ -146,7 +147,8 @@ class ComposeCall:
         """
         mode = self.detect_mode()
         self._refuse_references_in_words()
-        reading = start_reading(self.docker, self.command, self._rewound_stdin())
+        files = find_files(self.command)
+        reading = self._start_reading(files, only_local=mode.grants)
         # While Compose reads its files: everything that is needed after it.
         import signal  # noqa: F401
 
@@ -156,14 +158,41 @@ class ComposeCall:
         try:
             backend = self._backend = backend_of(mode, self.docker_args, warn, self.trace)
             self.trace(backend.open())
-        finally:
-            model = self._finish(reading)
+        except KeyboardInterrupt:
+            reading.stop()  # ^C has ended it, and what `Running.wait` would start in its place nobody wants
+            raise
+        except BaseException:
+            self._finish_reading(reading, files)  # what Compose has to say of its files comes first
+            raise
+        model, files = self._finish_reading(reading, files)
+        self._files = files
         return resolve_stack(
             model,
-            backend.resolver(model),
+            backend.resolver(model, files),
             variables=lambda: project_variables(self.command),
             complete=backend.complete,
         )
+
+    def read_model(self) -> tuple[Model, ProjectFiles]:
+        """The model without its secrets, and where its files are; raises ComposeFailedError."""
+        files = find_files(self.command)
+        return self._finish_reading(self._start_reading(files, only_local=True), files)
+
+    def _start_reading(self, files: ProjectFiles, *, only_local: bool) -> Running:
+        """Read the files that were found; with `only_local` it fails if more have to be fetched from elsewhere."""
+        only_local = only_local and not files.remote
+        stdin = self._rewound_stdin()
+        return start_reading(self.docker, self.command, stdin, flags=files.flags, only_local=only_local)
+
+    def _finish_reading(self, reading: Running, files: ProjectFiles) -> tuple[Model, ProjectFiles]:
+        """The model, with files fetched after all where it needs some, which is then marked."""
+        try:
+            return self._finish(reading), files
+        except ComposeFailedError as error:
+            if files.remote or not needs_remote_files(error):
+                raise
+        files = files._replace(remote=True)
+        return self._finish(self._start_reading(files, only_local=False)), files
 
     def _refuse_references_in_words(self) -> None:
         """A value may not be put where `ps` shows it, and a reference may not pass for a value."""
@@ -185,7 +214,7 @@ class ComposeCall:
         from dso.system.memory import memory_file
 
         override = memory_file("dso-override.yaml", stack.override())
-        flags = [*file_flags(self.command), "-f", f"/proc/{os.getpid()}/fd/{override}"]
+        flags = [*(self._files or find_files(self.command)).flags, "-f", f"/proc/{os.getpid()}/fd/{override}"]
         return self._attach_and_clean_up(stack, flags)
 
     def _attach_and_clean_up(self, stack: Stack, flags: Sequence[str]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 # Everything that is needed once Compose has read its files, imported while it does.
+from dso.cli.grants.gate import ProjectGate
 from dso.delivery import keeper
 from dso.vault.resolver import LocalResolver
 from dso.vault.store import Vault
@@ -10,6 +11,7 @@ from dso.vault.store import Vault
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from dso.cli.stack import Stack
+    from dso.compose.files import ProjectFiles
     from dso.compose.model import Model
     from dso.compose.references import ServiceSecrets
     from dso.delivery.engine import Engine
@@ -32,9 +34,9 @@ class LocalBackend:
         """A service gets nothing but what it asks for."""
         return wanted
 
-    def resolver(self, model: Model) -> LocalResolver:
-        """The vault, with the project's namespace first."""
-        return LocalResolver(self._opened, model.project)
+    def resolver(self, model: Model, files: ProjectFiles) -> LocalResolver:
+        """The vault, with the project's namespace first, as far as the project may have it."""
+        return LocalResolver(self._opened, model.project, ProjectGate(model.project, files))
 
     def deliver(self, engine: Engine, stack: Stack) -> None:
         """Bring the files into the project's keeper."""

@@ -112,6 +112,7 @@ def resolve_stack(
 
     Raises:
         ReferenceSyntaxError, ReferencePlaceError: what the references are wrong in.
+        NotGrantedError: the project may not have what they stand for.
         SecretNotFoundError, SecretFieldError, ...: what the resolver lacks.
         UnsuitableValueError: values that cannot be environment variables.
     """
@@ -129,7 +130,8 @@ def resolve_stack(
     return Stack(model.project, services, model, found)
 
 
-def _resolve(resolver: Resolver, wanted: Sequence[ServiceSecrets]) -> Mapping[SecretRef, FoundSecret]:
+def requests_of(wanted: Sequence[ServiceSecrets]) -> tuple[dict[SecretRef, str], set[SecretRef]]:
+    """Each reference whose value is needed, with the first place that wants it; and those that variables need."""
     requests: dict[SecretRef, str] = {}
     in_variables: set[SecretRef] = set()
     for secrets in wanted:
@@ -137,6 +139,11 @@ def _resolve(resolver: Resolver, wanted: Sequence[ServiceSecrets]) -> Mapping[Se
         in_variables.update(of_variables)
         for reference, place in (*of_variables.items(), *secrets.file_requests().items()):
             requests.setdefault(reference, place)
+    return requests, in_variables
+
+
+def _resolve(resolver: Resolver, wanted: Sequence[ServiceSecrets]) -> Mapping[SecretRef, FoundSecret]:
+    requests, in_variables = requests_of(wanted)
     return resolver.resolve(requests, requests.keys() - in_variables) if requests else {}
 
 

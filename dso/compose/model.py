@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 MINIMUM_VERSION = "2.24"  # !override and !reset in override files
 _PATH_KEYS = frozenset({"context", "device", "dockerfile", "file", "path", "source"})  # Compose makes them absolute
 
+# What switches fetching files from git and from registries; Compose's error names the one that is off.
+_REMOTE_SWITCHES = (b"COMPOSE_EXPERIMENTAL_GIT_REMOTE", b"COMPOSE_EXPERIMENTAL_OCI_REMOTE")
+
 
 class Model:
     """What `docker compose config --format json` says, for the services one command concerns."""
@@ -62,13 +65,22 @@ def _strings(path: tuple[str, ...], value: Any) -> Iterator[tuple[tuple[str, ...
             yield from _strings((*path, str(position)), inner)
 
 
-def start_reading(docker: Sequence[str], command: ComposeCommand, stdin: int | None) -> Running:
+def start_reading(
+    docker: Sequence[str],
+    command: ComposeCommand,
+    stdin: int | None,
+    *,
+    flags: Sequence[str] = (),
+    only_local: bool = False,
+) -> Running:
     """Start `docker compose config` for a command, and let it run while something else is done.
 
     Args:
         docker: `docker` and its global flags.
         command: whose global flags and services count.
         stdin: a descriptor with the Compose file, for `-f -`.
+        flags: more global flags (`dso.compose.files.ProjectFiles.flags`), so that what is read is what was looked at.
+        only_local: have Compose fail where a file is to be fetched from elsewhere (see `needs_remote_files`).
 
     Compose may resolve paths: with `--no-path-resolution` it looks for an `env_file` in the current
     directory instead of the project's. `as_written` gets references back.
@@ -76,7 +88,13 @@ def start_reading(docker: Sequence[str], command: ComposeCommand, stdin: int | N
     from dso.compose.plugin import start_compose
 
     words = ["config", "--format", "json", *(["--", *command.services] if command.services else [])]
-    return start_compose(docker, [*command.globals, *words], stdin=stdin)
+    environment = dict.fromkeys(map(bytes.decode, _REMOTE_SWITCHES), "false") if only_local else None
+    return start_compose(docker, [*command.globals, *flags, *words], stdin=stdin, environment=environment)
+
+
+def needs_remote_files(error: ComposeFailedError) -> bool:
+    """Whether Compose failed since `only_local` kept it from fetching an `include:`, `extends:` or `-f`."""
+    return any(switch in error.stderr for switch in _REMOTE_SWITCHES)
 
 
 def finish_reading(running: Running, command: ComposeCommand) -> Model:

@@ -15,7 +15,7 @@ from dso.system.proc import child_environment, start
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from dso.system.proc import Running
 
@@ -34,13 +34,20 @@ _DOUBTFUL = (b"aliases", b"clipluginsextradirs", b"\\u")
 _MAX_CONFIG = 4 * 1024 * 1024
 
 
-def start_compose(docker: Sequence[str], words: Sequence[str], *, stdin: int | None = None) -> Running:
+def start_compose(
+    docker: Sequence[str],
+    words: Sequence[str],
+    *,
+    stdin: int | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Running:
     """Start what `docker compose <words>` would run, for its output; nothing is attached to a terminal.
 
     Args:
         docker: `docker` and its global flags.
         words: what follows `compose`.
         stdin: a descriptor for standard input that can be rewound; nothing to read by default.
+        environment: variables besides the user's own.
 
     Should the plugin fail, `docker compose` is run after all: what it prints is what counts, as
     the plugin's own words do not tell a broken or foreign plugin from a broken Compose file.
@@ -52,17 +59,15 @@ def start_compose(docker: Sequence[str], words: Sequence[str], *, stdin: int | N
     def through_docker() -> Running:
         if stdin is not None:
             os.lseek(stdin, 0, os.SEEK_SET)
-        return start([*docker, "compose", *words], stdin=stdin)
+        return start([*docker, "compose", *words], environment=child_environment(environment), stdin=stdin)
 
     command, *flags = docker
     plugin = find_plugin(flags)
     if plugin is None:
         return through_docker()
-    environment = child_environment({_STARTED_BY: command})
+    theirs = child_environment({**(environment or {}), _STARTED_BY: command})
     try:
-        return start(
-            [plugin, *flags, "compose", *words], environment=environment, stdin=stdin, otherwise=through_docker
-        )
+        return start([plugin, *flags, "compose", *words], environment=theirs, stdin=stdin, otherwise=through_docker)
     except (OSError, DockerNotFoundError):  # not a program, or its interpreter is missing
         return through_docker()
 

@@ -34,6 +34,11 @@ class Mode:
         self.warning = warning
         self.found = found
 
+    @property
+    def grants(self) -> bool:
+        """Whether projects get only what their directory was granted; Cloud Mode has `access:`, by user, instead."""
+        return self.name == LOCAL
+
     def announcement(self) -> str:
         """The first line of `up`."""
         return f"Running in {self.name.upper()} mode ({self.reason})"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from dso.errors import SecretFieldError, SecretNotFoundError
 from dso.protocol.fields import field_of
 from dso.secret import FoundSecret, mac
@@ -9,19 +11,48 @@ from dso.vault.names import GLOBAL_NAMESPACE, nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
+    from typing import Protocol
 
     from dso.secret import SecretRef
     from dso.vault.store import Vault
 
+    class Gate(Protocol):
+        """Says which secrets a project may have."""
+
+        def allows(self, name: str) -> bool:
+            """Whether the project may have the secret with this full name, be there one or not."""
+
+        def admit(self, wishes: Sequence[Wish]) -> None:
+            """Have the user agree to what the project may not have yet.
+
+            Raises:
+                NotGrantedError: they do not, or cannot be asked.
+            """
+
+
+class Wish(NamedTuple):
+    """A reference to a secret that a project may not have.
+
+    `name` is the full name that would have to be granted. `tells` is whether that name says more than the project's
+    files do: which of two candidates it is depends on what is in the vault, and a stranger's project must not learn
+    that from a log.
+    """
+
+    reference: SecretRef
+    place: str
+    name: str
+    tells: bool
+
 
 class LocalResolver:
-    """Resolves a project's references out of an open vault."""
+    """Resolves a project's references out of an open vault, as far as the project was granted it."""
 
-    def __init__(self, vault: Vault, project: str) -> None:
-        """Remember the vault and the Compose project whose namespace comes first."""
+    def __init__(self, vault: Vault, project: str, gate: Gate) -> None:
+        """Remember the vault, the Compose project whose namespace comes first, and who says what it may have."""
         self._vault = vault
         self._project = project
+        self._gate = gate
 
     def resolve(
         self,
@@ -35,11 +66,15 @@ class LocalResolver:
             in_files: those of them whose value nothing but files needs.
 
         Raises:
+            NotGrantedError: the project may not have them; nothing is said of what the vault has.
             SecretNotFoundError: secrets or versions do not exist; all of them in one error, with the
-                nearest existing names.
+                nearest existing names that the project may have.
             SecretFieldError: every secret exists, but fields do not, or none is chosen where there are several; all
                 of them in one error.
         """
+        wishes = self.wishes(requests)
+        if wishes:
+            self._gate.admit(wishes)
         found: dict[SecretRef, FoundSecret] = {}
         missing: list[str] = []
         unclear: dict[str, str] = {}  # what is wrong with a field -> what to do about it
@@ -66,16 +101,32 @@ class LocalResolver:
             raise _field_error(unclear)
         return found
 
+    def wishes(self, requests: Mapping[SecretRef, str]) -> list[Wish]:
+        """Those of the requests, as `resolve` takes them, that the project may not have."""
+        return [wish for reference, place in requests.items() if (wish := self._wish(reference, place)) is not None]
+
     def name_of(self, reference: SecretRef) -> str | None:
         """The full name in the vault a reference stands for; None when there is no such secret.
 
         Without a namespace it is the project's, then `global`.
         """
+        return next((name for name in self._candidates(reference) if self._vault.has(name)), None)
+
+    def _candidates(self, reference: SecretRef) -> tuple[str, ...]:
         if "/" in reference.path:
-            candidates: tuple[str, ...] = (reference.path,)
-        else:
-            candidates = (f"{self._project}/{reference.path}", f"{GLOBAL_NAMESPACE}/{reference.path}")
-        return next((name for name in candidates if self._vault.has(name)), None)
+            return (reference.path,)
+        return f"{self._project}/{reference.path}", f"{GLOBAL_NAMESPACE}/{reference.path}"
+
+    def _wish(self, reference: SecretRef, place: str) -> Wish | None:
+        """What a reference needs and the project may not have; None if it may have it.
+
+        Whether the secret exists makes no difference, so that nobody learns that by asking.
+        """
+        first, *others = self._candidates(reference)
+        name = self.name_of(reference) or (others or [first])[0]
+        if self._gate.allows(name):
+            return None
+        return Wish(reference, place, name, tells=bool(others) and not self._gate.allows(first))
 
     def _read(self, reference: SecretRef, name: str, version: int | None) -> FoundSecret:
         value = self._vault.get(name, version)
@@ -84,7 +135,7 @@ class LocalResolver:
         return FoundSecret(value, mac(self._vault.mac_key, value, *what))
 
     def _nearest(self, reference: SecretRef) -> str:
-        near = nearest(reference.path, self._vault.names())
+        near = nearest(reference.path, [name for name in self._vault.names() if self._gate.allows(name)])
         return f": did you mean {near}?" if near else ""
 
 

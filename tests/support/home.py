@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from dso import paths
 from tests.support.binaries import binary, directory
 from tests.support.process import PYTHON, ROOT, Result, environment, run
 from tests.support.tty import Terminal
@@ -26,12 +27,16 @@ class DsoHome:
     """A HOME of its own under `path`, with `docker dso` and whatever plugins the tester has there.
 
     `variant` is `source`, `frozen` or `release`; `env` is added to the environment of everything this user runs.
+    `allow` is what any project of theirs may have without a grant (DSO_ALLOW, as CI jobs have it): most tests are not
+    about grants and store secrets from outside of the project that uses them. Those that are give "".
     """
 
-    def __init__(self, path: str, variant: str = "frozen", env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, path: str, variant: str = "frozen", env: Mapping[str, str] | None = None, *, allow: str = "*"
+    ) -> None:
         self.path = path
         self.variant = variant
-        self.env = dict(env or {})
+        self.env = {**({paths.ALLOW_VARIABLE: allow} if allow else {}), **(env or {})}
         self.plugin = os.path.join(path, ".docker", "cli-plugins", "docker-dso")
         os.makedirs(os.path.dirname(self.plugin))
         self._keep_plugins_of_the_tester()

@@ -133,11 +133,14 @@ def stack(tmp_path: Path, imported_by: ImportedBy, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("PATH", f"{docker.parent}:{os.environ['PATH']}")
     imported_by("init")
     imported_by("secret", "set", "shop/key", input="value")
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "compose.yaml").touch()
+    imported_by("allow", "--directory", str(tmp_path / "project"), "shop")
     return imported_by
 
 
-def test_local_mode_imports_nothing_of_cloud_mode(stack: ImportedBy) -> None:
-    imported = stack("validate", "--mode=local")
+def test_local_mode_imports_nothing_of_cloud_mode(stack: ImportedBy, tmp_path: Path) -> None:
+    imported = stack("validate", "--mode=local", "-f", str(tmp_path / "project" / "compose.yaml"))
     assert {"dso.cli.local_backend", "dso.vault.resolver"} <= imported
     assert not imported & (CLOUD_ONLY | YAML | SLOW)
 

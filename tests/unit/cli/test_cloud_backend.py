@@ -13,6 +13,7 @@ from dso import paths
 from dso.cli.cloud_backend import CloudBackend
 from dso.cli.dry_run import planned
 from dso.cli.stack import Stack, resolve_stack
+from dso.compose.files import ProjectFiles
 from dso.compose.model import Model
 from dso.config.mode import CLOUD, Mode
 from dso.errors import (
@@ -70,7 +71,7 @@ class Run:
     def resolve(self, services: Mapping[str, Any] = SERVICES, **top_level: Any) -> Stack:
         self.backend.open()
         model = Model({"name": "shop", "services": services, **top_level})
-        return resolve_stack(model, self.backend.resolver(model), complete=self.backend.complete)
+        return resolve_stack(model, self.backend.resolver(model, ProjectFiles((), ())), complete=self.backend.complete)
 
 
 class FakeEngine:

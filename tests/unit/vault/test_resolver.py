@@ -2,7 +2,7 @@
 
 import pytest
 
-from dso.errors import SecretFieldError, SecretNotFoundError
+from dso.errors import NotGrantedError, SecretFieldError, SecretNotFoundError
 from dso.secret import SecretRef, SecretValue
 from dso.vault.resolver import LocalResolver
 
@@ -28,9 +28,30 @@ class FakeVault:
         return SecretValue(self.content[name][(version or len(self.content[name])) - 1])
 
 
-def resolve(vault, *texts, project="shop"):
+class Gate:
+    """Allows what `allowed` says, namespaces and names; what it is asked for besides it notes in `asked`.
+
+    A mock of dso.cli.grants.gate.ProjectGate.
+    """
+
+    def __init__(self, *allowed, agrees=False):
+        self.allowed = set(allowed)
+        self.agrees = agrees
+        self.asked = []
+
+    def allows(self, name):
+        return bool({"*", name, name.partition("/")[0]} & self.allowed)
+
+    def admit(self, wishes):
+        self.asked += [(str(wish.reference), wish.name, wish.tells) for wish in wishes]
+        if not self.agrees:
+            raise NotGrantedError("no")
+        self.allowed |= {wish.name for wish in wishes}
+
+
+def resolve(vault, *texts, project="shop", gate=None):
     requests = {SecretRef.parse(text): f"service s{at}, variable V" for at, text in enumerate(texts)}
-    found = LocalResolver(vault, project).resolve(requests)
+    found = LocalResolver(vault, project, gate or Gate("*")).resolve(requests)
     return [found[reference].reveal() for reference in requests]
 
 
@@ -95,7 +116,7 @@ def test_missing_secrets_come_before_missing_fields():
 
 def fingerprint(vault, text):
     reference = SecretRef.parse(text)
-    return LocalResolver(vault, "shop").resolve({reference: "p"})[reference].fingerprint
+    return LocalResolver(vault, "shop", Gate("*")).resolve({reference: "p"})[reference].fingerprint
 
 
 def test_fingerprint_changes_with_the_value_and_only_then():
@@ -109,3 +130,58 @@ def test_equal_values_under_two_names_or_two_keys_are_not_seen_to_be_equal():
     other = FakeVault(a__b=[b"one"])
     other.mac_key = b"x" * 32
     assert len({fingerprint(vault, "dso://a/b"), fingerprint(vault, "dso://a/c"), fingerprint(other, "dso://a/b")}) == 3
+
+
+def test_what_a_project_may_not_have_is_not_even_looked_at():
+    vault = FakeVault(bank__api_key=[b"b"], shop__key=[b"s"])
+    gate = Gate("shop")
+    with pytest.raises(NotGrantedError):
+        resolve(vault, "dso://shop/key", "dso://bank/api_key", "dso://bank/no", "dsofile://bank/api_key", gate=gate)
+    assert gate.asked == [
+        ("dso://bank/api_key", "bank/api_key", False),
+        ("dso://bank/no", "bank/no", False),
+        ("dsofile://bank/api_key", "bank/api_key", False),
+    ]
+
+
+def test_the_name_of_the_project_grants_nothing():
+    gate = Gate()
+    with pytest.raises(NotGrantedError):
+        resolve(FakeVault(bank__api_key=[b"b"]), "dso://api_key", project="bank", gate=gate)
+    assert gate.asked == [("dso://api_key", "bank/api_key", True)]
+
+
+def test_a_name_in_global_is_enough_where_the_project_has_no_such_secret():
+    assert resolve(FakeVault(global__key=[b"g"]), "dso://key", gate=Gate("global/key")) == [b"g"]
+
+
+def test_a_project_secret_that_is_not_granted_is_never_passed_over_for_the_global_one():
+    both = FakeVault(bank__key=[b"b"], global__key=[b"g"])
+    gate = Gate("global/key", "other")
+    with pytest.raises(NotGrantedError):
+        resolve(both, "dso://key", project="bank", gate=gate)
+
+
+def test_whether_an_ungranted_secret_exists_makes_no_difference():
+    full = FakeVault(bank__api_key=[b"b"], global__pin=[b"g"])
+    told = []
+    for vault in (full, FakeVault()):
+        gate = Gate()
+        with pytest.raises(NotGrantedError):
+            resolve(vault, "dso://bank/api_key?version=9", "dso://pin#field", gate=gate)
+        told.append(gate.asked)
+    assert told[0] == told[1]
+    assert gate.asked[1][2], "which of two names it is may only be told on a terminal"
+
+
+def test_the_nearest_names_are_those_that_the_project_may_have():
+    vault = FakeVault(bank__api_key=[b"b"], shop__api_token=[b"s"])
+    with pytest.raises(SecretNotFoundError) as caught:
+        resolve(vault, "dso://shop/api_key", gate=Gate("shop"))
+    assert "bank" not in caught.value.message
+    with pytest.raises(SecretNotFoundError, match="did you mean bank/api_key"):
+        resolve(vault, "dso://shop/api_key", gate=Gate("shop", "bank"))
+
+
+def test_what_the_user_agrees_to_is_resolved():
+    assert resolve(FakeVault(bank__key=[b"b"]), "dso://bank/key", gate=Gate(agrees=True)) == [b"b"]

@@ -1,0 +1,133 @@
+"""Between a project and the vault: what its directory was granted, and the question when it asks for more."""
+
+from __future__ import annotations
+
+import os
+
+from dso import paths
+from dso.cli.grants.wording import bullets, command, for_directory, granted, names_of, one_line, place
+from dso.errors import NotGrantedError
+from dso.grants.coverage import weakness
+from dso.grants.names import allowed_by, narrow
+from dso.grants.store import Coverage, Grants, grant
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from dso.compose.files import ProjectFiles
+    from dso.vault.resolver import Wish
+
+
+class ProjectGate:
+    """What one project may have of the vault.
+
+    It is judged by the directories its Compose files come from, which it cannot choose, and never by its name, which
+    it can. What comes from elsewhere than this machine has no directory: the user is asked each time.
+    """
+
+    def __init__(
+        self,
+        project: str,
+        files: ProjectFiles,
+        *,
+        environment: Mapping[str, str] = os.environ,
+        ask: Callable[[str], bool | None] | None = None,
+    ) -> None:
+        """Nothing is read yet.
+
+        Args:
+            project: the project's name, for messages.
+            files: where its Compose files are.
+            environment: where DSO_ALLOW is looked up: the process's own, never a `.env` file.
+            ask: puts a question to the user, None when nobody can be asked; the terminal by default.
+
+        Raises:
+            UsageError: DSO_ALLOW is malformed.
+        """
+        self._project = project
+        self._files = files
+        self._ask = ask
+        self._allowed = allowed_by(environment)
+        self._coverage: Coverage | None = None
+        self._agreed: frozenset[str] = frozenset()
+
+    def allows(self, name: str) -> bool:
+        """Whether the project may have the secret with this full name, be there one or not.
+
+        Raises:
+            what `Grants.load` raises.
+        """
+        if self._allowed.allows(name) or name in self._agreed:
+            return True
+        if self._coverage is None:
+            self._coverage = Coverage() if not self._has_directory else Grants.load().at_all(self._files.directories)
+        return self._coverage.allows(name)
+
+    def admit(self, wishes: Sequence[Wish]) -> None:
+        """Ask on the terminal whether the project may have these, and record that it may.
+
+        Raises:
+            NotGrantedError: it may not, nobody can be asked, or a grant to its directory would not count.
+            FileAccessError: the answer cannot be recorded.
+        """
+        wanted = narrow(wish.name for wish in wishes)
+        question = f"Grant it {granted(wanted)}, now and from now on?"
+        if self._has_directory:
+            self._refuse_weak_directories()
+        else:
+            question = "Its files are not all in a directory here, so you are asked each time. Let it have them now?"
+        if not self._is_agreed(wishes, question):
+            raise self._refusal(wishes)
+        for directory in self._files.directories if self._has_directory else ():
+            grant(directory, namespaces=wanted.namespaces, secrets=wanted.secrets)
+        self._agreed |= {wish.name for wish in wishes}
+
+    @property
+    def _has_directory(self) -> bool:
+        return bool(self._files.directories) and not self._files.remote
+
+    @property
+    def _subject(self) -> str:
+        return f"the project {one_line(self._project)} {place(self._files.directories)}"
+
+    def _is_agreed(self, wishes: Sequence[Wish], question: str) -> bool:
+        from dso.system.terminal import agreed
+
+        places = {wish.name: wish.place for wish in reversed(wishes)}
+        lines = [f"{name}   {one_line(places[name])}" for name in sorted(places)]
+        asks = f"[DSO] {self._subject} asks for secrets that it was not granted:"
+        return bool((self._ask or agreed)(f"{asks}{bullets([*lines, *self._weak_lines()])}\n{question}"))
+
+    def _refuse_weak_directories(self) -> None:
+        """Where others can put files, a grant would not count."""
+        for directory in map(os.path.realpath, self._files.directories):
+            weak = weakness(directory, directory, os.geteuid())
+            if weak is not None:
+                raise NotGrantedError(
+                    f"{self._subject} cannot have secrets: {one_line(str(weak))}, so its files may be anybody's",
+                    hint=weak.remedy,
+                )
+
+    def _weak_lines(self) -> list[str]:
+        weak = self._coverage.weak if self._coverage is not None else ()
+        return [f"(a grant to a directory above it does not count here: {one_line(str(each))})" for each in weak]
+
+    def _refusal(self, wishes: Sequence[Wish]) -> NotGrantedError:
+        """What is missing, in the project's own words: what the vault has is not for a log that its author may read."""
+        lines = [f"{wish.reference} ({one_line(wish.place)})" for wish in wishes]
+        message = f"{self._subject} was not granted what it asks for:{bullets([*lines, *self._weak_lines()])}"
+        return NotGrantedError(message, hint="\n".join(self._remedies(wishes)))
+
+    def _remedies(self, wishes: Sequence[Wish]) -> list[str]:
+        wanted = names_of(narrow(wish.name for wish in wishes))
+        once = f"or, for one command, as in CI: {paths.ALLOW_VARIABLE}={','.join(wanted)}"
+        found = [f"to have the grant above count here: {each.remedy}" for each in (self._coverage or Coverage()).weak]
+        if not self._has_directory:
+            what = "files that are fetched" if self._files.remote else "files that were not found"
+            return [f"{what} have no directory that could be granted: use a terminal, which asks", once]
+        if any(wish.tells for wish in wishes):
+            words = self._files.words or for_directory(self._files.directories[0])
+            return [*found, f"if you trust it, see what that is and grant it: {command('allow', *words)}"]
+        commands = [command("allow", *for_directory(each), *wanted) for each in self._files.directories]
+        return [*found, f"if you trust it: {' && '.join(commands)}", once]
