@@ -65,6 +65,8 @@ def _grantable(line: Line) -> Answer:
     from dso.vault.names import GLOBAL_NAMESPACE
 
     if line.command == "deny":
+        import os
+
         from dso.grants.store import Grants
 
         granted = Grants.load().of(os.path.realpath(os.getcwd()))

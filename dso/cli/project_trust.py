@@ -99,6 +99,6 @@ def _check(config: str, text: str, *, may_ask: bool) -> None:
 
 
 def _is_agreed(question: str) -> bool:
-    from dso.system.terminal import confirm
+    from dso.system.terminal import agreed
 
-    return confirm(question)
+    return bool(agreed(question))

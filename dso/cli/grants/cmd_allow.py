@@ -45,7 +45,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("names", nargs="*", metavar=NAMES, help="what to grant (default: what is asked for)")
     add_directory(parser)
-    parser.add_argument("--configuration", action="store_true", help="let dso.yaml there choose the agent's socket")
+    parser.add_argument(
+        "--configuration", action="store_true", help="let dso.yaml there choose the agent's socket and take variables"
+    )
     parser.add_argument("-y", "--yes", action="store_true", help="grant what is asked for without a question")
     for flag, metavar in (("--file", "FILE"), ("--env-file", "FILE"), ("--profile", "PROFILE")):
         short = ["-f"] if flag == "--file" else []
