@@ -23,7 +23,7 @@ secret's fields, masked; the values themselves do not even reach this command un
 _EPILOG = """\
 NAME is an entry of dso.yaml or PROVIDER/PATH, with #FIELD and ?version=V if need be, as in a reference.
 With --reveal a single value is written to standard output as it is, byte for byte (a terminal gets a newline
-after it); several fields are a table, or one JSON object with --format json.
+after it, and only what it shows as it is); several fields are a table, or one JSON object with --format json.
 
 examples:
   docker dso fetch

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 _EPILOG = """\
 REF is KEY (stored as global/KEY), NAMESPACE/PATH, or a reference as Compose files have it:
-dso://NAMESPACE/PATH. `get` also takes its #FIELD and ?version=N.
+dso://NAMESPACE/PATH. `get` also takes its #FIELD and ?version=N; it writes exactly the bytes, and to a
+terminal only such as the terminal shows as they are.
 
 examples:
   docker dso secret set shop/db_password                       asks for the value
