@@ -35,23 +35,43 @@ def compare_with_running(engine: Engine, stack: Stack) -> list[Change]:
 
 def compare(stack: Stack, running: Sequence[Mapping[str, str]]) -> list[Change]:
     """What differs between a resolved stack and the labels of its containers."""
-    from dso import paths
-    from dso.system.json_fast import loads
-
     wanted = {service.secrets.service: service.labels for service in stack.services}
     changes: list[Change] = []
     for service in stack.model.services:
         labels = [found for found in running if found.get("com.docker.compose.service") == service]
-        goal: Any = loads(wanted[service][paths.LABEL_MANIFEST]) if service in wanted else {}
+        goal = manifest(wanted[service]) if service in wanted else {}
         if not labels and goal:
             changes.append(Change(service, "create", *(sorted(goal[part]) for part in PARTS)))
         for found in labels:
-            was: Any = loads(found.get(paths.LABEL_MANIFEST, "{}"))
-            change = _difference(service, was, goal)
+            change = _difference(service, manifest(found), goal)
             if change:
                 changes.append(change)
                 break
     return changes
+
+
+def manifest(labels: Mapping[str, str]) -> dict[str, dict[str, list[str]]]:
+    """What a container's labels say of its secrets: by part and name, a reference and a MAC.
+
+    An image or a Compose file may have put anything there: what makes no sense is left out.
+    """
+    from dso import paths
+    from dso.system.json_fast import loads
+
+    try:
+        found: Any = loads(labels.get(paths.LABEL_MANIFEST, "{}"))
+    except ValueError:
+        return {}
+    parts = {part: found[part] for part in PARTS if part in found} if isinstance(found, dict) else {}
+    return {part: _entries(content) for part, content in parts.items() if isinstance(content, dict)}
+
+
+def _entries(content: Mapping[str, Any]) -> dict[str, list[str]]:
+    return {
+        name: entry
+        for name, entry in content.items()
+        if isinstance(entry, list) and entry and all(isinstance(one, str) for one in entry)
+    }
 
 
 def _difference(service: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Change | None:

@@ -48,14 +48,11 @@ def describe(found: Mapping[str, Any]) -> dict[str, Any]:
 
     Source: Engine API, GET /containers/{id}/json: `Config.Env`, `Config.Labels`, `Mounts`.
     """
-    import json
+    from dso.cli.changes import manifest
 
-    from dso import paths
-
-    labels: Mapping[str, str] = found["Config"].get("Labels") or {}
-    manifest = json.loads(labels.get(paths.LABEL_MANIFEST, "{}"))
-    references = {name: entry[0] for name, entry in manifest.get("environment", {}).items()}
-    files = {target: entry[0] for target, entry in manifest.get("files", {}).items()}
+    told = manifest(found["Config"].get("Labels") or {})
+    references = {name: entry[0] for name, entry in told.get("environment", {}).items()}
+    files = {target: entry[0] for target, entry in told.get("files", {}).items()}
     environment = [
         _variable(name, value, references.get(name))
         for name, _, value in (entry.partition("=") for entry in found["Config"].get("Env") or [])
