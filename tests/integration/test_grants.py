@@ -13,6 +13,8 @@ import pytest
 from dso.errors import InsecurePermissionsError, NotGrantedError
 from tests.support.canary import Canary
 from tests.support.home import DsoHome
+from tests.support.process import run, started
+from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -191,17 +193,48 @@ def test_local_includes_are_the_projects_own(shop, clone) -> None:
     refused(clone, "validate")
 
 
-@pytest.mark.parametrize("remote", ["https://github.com/nobody/none.git", "oci://localhost:9/none:1"])
-def test_what_is_fetched_from_elsewhere_is_never_covered_by_a_directory(shop, remote) -> None:
-    """Compose would fetch it: here it fails at that, and no secret was given before."""
+@pytest.fixture
+def elsewhere(tmp_path):
+    """A Compose file of a stranger's, in a git repository that is reached over the network: the address to include."""
+    repository = tmp_path / "served" / "evil"
+    repository.mkdir(parents=True)
+    (repository / "compose.yaml").write_text(SERVICE % SHOP)
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@x", "-c", "init.defaultBranch=main", "-C", str(repository)]
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "x"]):
+        run([*git, *words])
+    address = "127." + ".".join(str(1 + each % 250) for each in os.urandom(3))  # nobody else's
+    with started(["git", "daemon", f"--base-path={repository.parent}", "--export-all", f"--listen={address}"]):
+        url = f"git://{address}/evil"
+        wait_until(lambda: not run(["git", "ls-remote", url], check=False).returncode, "git daemon serves")
+        yield url
+
+
+def test_what_is_fetched_from_elsewhere_is_never_covered_by_a_directory(shop, elsewhere) -> None:
+    shop.home.env["COMPOSE_EXPERIMENTAL_GIT_REMOTE"] = "true"  # Compose 2.26 wants it said
     for text in (
-        f"include: ['{remote}']\n" + SERVICE % SHOP,
-        (SERVICE % SHOP).replace("    image: dso-test/busybox\n", f"    extends: {{file: '{remote}', service: api}}\n"),
+        f"include: ['{elsewhere}']\n" + (SERVICE % "plain").replace("api:", "other:"),
+        (SERVICE % SHOP).replace(
+            "    image: dso-test/busybox\n", f"    extends: {{file: '{elsewhere}', service: api}}\n"
+        ),
     ):
         shop.compose_yaml(text)
-        result = shop.dso("up", "-d", check=False)
-        assert result.returncode not in (0, REFUSED), "Compose itself fails"
-        assert shop.leftovers() == []
+        refused(shop, "up", "-d", told=("fetched", "DSO_ALLOW=shop"))
+        shop.dso("validate", env={"DSO_ALLOW": "shop"})
+        assert shop.dso("allow", "--yes", check=False).returncode == 125
+    refused(shop, "up", "-d", "-f", elsewhere)
+
+
+def test_what_is_fetched_from_elsewhere_is_asked_about_each_time(shop, elsewhere) -> None:
+    shop.home.env["COMPOSE_EXPERIMENTAL_GIT_REMOTE"] = "true"
+    shop.compose_yaml(f"include: ['{elsewhere}']\n")
+    before = grants_of(shop.home)
+    for _ in range(2):
+        with shop.terminal("docker", "dso", "validate") as terminal:
+            terminal.expect("each time")
+            terminal.expect("[y/N] ")
+            terminal.line("y")
+            assert terminal.wait() == 0
+    assert grants_of(shop.home) == before
 
 
 def test_an_env_file_that_names_anothers_files_takes_nothing_of_their_grant(shop, clone) -> None:
