@@ -267,6 +267,16 @@ class AgentUntrustedError(DsoError):
     code = 49
 
 
+class AgentBusyError(DsoError):
+    """The agent has no room for this user's request now; `retry_after` seconds later it may have."""
+
+    code = 65
+
+    def __init__(self, message: str, hint: str = "", retry_after: float = 0.0) -> None:
+        super().__init__(message, hint)
+        self.retry_after = retry_after
+
+
 class UnhealthyError(DsoError):
     """`system doctor` found something that does not work."""
 

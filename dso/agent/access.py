@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 _SO_PEERGROUPS = 59  # <asm-generic/socket.h>, Linux 4.13
 _UCRED = struct.Struct("3i")  # pid, uid, gid
 _MAX_GROUPS = 65536
-_ACCOUNT_TTL = 60.0  # seconds for which what the user database said of somebody holds
+_ACCOUNT_TTL = 5.0  # seconds for which what the user database said of a user's groups holds
+_NAME_TTL = 60.0  # and of a group's name
 _MAX_ACCOUNTS = 1024
 _LOOK_UPS = 4  # at a time
 
@@ -90,6 +91,11 @@ class _Account(NamedTuple):
     user: str
     groups: frozenset[int]
     until: float
+    left: frozenset[int] = frozenset()
+
+    def groups_of(self, peer: Peer) -> frozenset[int]:
+        """All groups of a process of this user; those the user has left are its own affair only."""
+        return (peer.groups - self.left) | self.groups
 
 
 class Known(NamedTuple):
@@ -101,7 +107,10 @@ class Known(NamedTuple):
 
 
 class Accounts:
-    """What the user database says of users and groups, remembered for a minute.
+    """What the user database says of users and groups, remembered for a moment.
+
+    A process keeps the groups of its login. One that the database listed for its user, since this object was made, and
+    does not list any more does not count: `left`.
 
     Asking it may mean asking a directory server, and block: `look_up` is for a thread, `recall` never asks.
     """
@@ -110,6 +119,7 @@ class Accounts:
         self._clock = clock
         self._known: dict[int, _Account] = {}
         self._group_names: dict[int, tuple[str, float]] = {}
+        self._ever: dict[int, frozenset[int]] = {}  # by user, the groups that were listed once
 
     def recall(self, peer: Peer) -> Known | None:
         """What is remembered of a peer; None if anything of it is not, the name of a single group included."""
@@ -118,12 +128,13 @@ class Accounts:
         if account is None or account.until <= now:
             return None
         names: set[str] = set()
-        for group in peer.groups | account.groups:
+        groups = account.groups_of(peer)
+        for group in groups:
             name, until = self._group_names.get(group, ("", 0.0))
             if until <= now:
                 return None
             names.add(name)
-        return Known(account.user, peer.groups | account.groups, frozenset(filter(None, names)))
+        return Known(account.user, groups, frozenset(filter(None, names)))
 
     def look_up(self, peer: Peer) -> Known:
         """What the user database says of a peer, as far as it is not remembered; blocks."""
@@ -131,10 +142,14 @@ class Accounts:
         account = self._known.get(peer.uid)
         if account is None or account.until <= now:
             account = _ask_database(peer.uid, now + _ACCOUNT_TTL)
+            ever = self._ever.get(peer.uid, frozenset()) | account.groups
+            if ever:
+                self._ever[peer.uid] = ever
+            account = account._replace(left=ever - account.groups)
             if len(self._known) >= _MAX_ACCOUNTS:
                 self._known.clear()
             self._known[peer.uid] = account
-        groups = peer.groups | account.groups
+        groups = account.groups_of(peer)
         return Known(account.user, groups, frozenset(filter(None, (self._name_of(group, now) for group in groups))))
 
     def _name_of(self, group: int, now: float) -> str:
@@ -143,7 +158,7 @@ class Accounts:
             name = _group_name(group)
             if len(self._group_names) >= _MAX_GROUPS:
                 self._group_names.clear()
-            self._group_names[group] = (name, now + _ACCOUNT_TTL)
+            self._group_names[group] = (name, now + _NAME_TTL)
         return name
 
 
@@ -158,6 +173,10 @@ class Directory:
         self._accounts = accounts
         self._threads = ThreadPoolExecutor(_LOOK_UPS, "dso-accounts")
         self._under_way: dict[int, asyncio.Future[Known]] = {}
+
+    def recall(self, peer: Peer) -> Known | None:
+        """What is known of a peer without asking."""
+        return self._accounts.recall(peer)
 
     async def find(self, peer: Peer) -> Known:
         """What is known of a peer. A question outlives whoever asked it first and went away."""

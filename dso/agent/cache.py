@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import random as _random
+from contextlib import nullcontext
 from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
+from dso.agent.fairness.fetching import PORTION
 from dso.agent.flights import Flight, ProviderHealth
 from dso.agent.landing import NEGATIVE_SECONDS, Landing, is_same
 from dso.agent.logbook import where
@@ -21,8 +23,10 @@ from dso.protocol.codes import INTERNAL, THROTTLED, TRANSIENT
 from dso.protocol.provider import ProviderError, SecretData
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
 
+    from dso.agent.fairness.fetching import Allowance
     from dso.agent.seams import Emit, Fetch
 
 __all__ = ["NEGATIVE_SECONDS", "Cache", "Cached", "Entry", "Key"]
@@ -72,8 +76,13 @@ class Cache:
         names = ("hits", "misses", "joined", "negative", "stale", "fetches", "evicted")
         self._counts = dict.fromkeys(names, 0)
 
-    async def get_many(self, keys: Iterable[Key]) -> dict[Key, Cached | ProviderError]:
-        """Each of the secrets, or why there is none; one fetch per provider for all that are missing."""
+    async def get_many(
+        self, keys: Iterable[Key], allowance: Allowance | None = None
+    ) -> dict[Key, Cached | ProviderError]:
+        """Each of the secrets, or why there is none; one fetch per provider for all that are missing.
+
+        With the `allowance` of a user they are fetched in portions; BusyError if the user had too many before.
+        """
         now = self._clock()
         found: dict[Key, Cached | ProviderError] = {}
         missing: dict[Key, None] = {}
@@ -94,7 +103,24 @@ class Cache:
                     found[key] = answer
         self._counts["hits"] += hits
         if missing:
-            found.update(await self._answers(self._launch(list(missing))))
+            found.update(await self._fetched(list(missing), allowance))
+        return found
+
+    async def _fetched(self, missing: list[Key], allowance: Allowance | None) -> dict[Key, Cached | ProviderError]:
+        """Answers that need a fetch."""
+        if allowance is None:
+            return await self._answers(self._launch(missing))
+        allowance.charge(sum(key not in self._flights for key in missing))
+        found: dict[Key, Cached | ProviderError] = {}
+        for portion in _portions(missing, allowance):
+            async with _place(allowance):
+                # While it waited, others may have fetched them, or the provider may have had enough.
+                now = self._clock()
+                at_hand = {key: self._at_hand(key, now) for key in portion}
+                found.update((key, answer) for key, answer in at_hand.items() if answer is not None)
+                found.update(
+                    await self._answers(self._launch([key for key, answer in at_hand.items() if answer is None]))
+                )
         return found
 
     def use_fresh(self, values: Sequence[Value]) -> list[float] | None:
@@ -115,15 +141,23 @@ class Cache:
         """Values are fresh for as long as `ttl` says now."""
         self._landing.reckon()
 
-    async def refresh(self, keys: Iterable[Key] | None = None) -> dict[Key, bool | ProviderError]:
-        """Fetch secrets anew, and tell of each whether it changed, or why it failed.
+    def known(self) -> list[Key]:
+        """What is cached."""
+        return [key for key, _ in self._store.items()]
+
+    async def refresh(
+        self, keys: Iterable[Key] | None = None, allowance: Allowance | None = None
+    ) -> dict[Key, bool | ProviderError]:
+        """Refresh secrets, and tell of each whether it changed, or why it failed; `allowance` as for `get_many`.
 
         None: all that are cached; those that could not be had are asked for again when somebody wants them.
 
         What a provider said before this was called does not count, nor do failures of the past; only a
         provider that asked to be left alone for a while is. A secret that was not cached has not changed.
         """
-        wanted = list(dict.fromkeys(keys)) if keys is not None else [key for key, _ in self._store.items()]
+        wanted = list(dict.fromkeys(keys)) if keys is not None else self.known()
+        if allowance is not None:
+            allowance.charge(len(wanted))
         before = {key: value.data for key, value in self._store.items()}
         began = self._serial
         asked = wanted if keys is not None else list(self._flights)
@@ -132,15 +166,17 @@ class Cache:
             await asyncio.wait(older)
         if keys is None:
             self._store.forget_failures()
-        now = self._clock()
         changed: dict[Key, bool | ProviderError] = {}
-        for key in wanted:
-            wait = self._provider(key.provider).throttled_until - now
-            if wait > 0:
-                changed[key] = _throttled(key, wait)
-        flights = self._launch([key for key in wanted if key not in changed])
-        if flights:
-            await asyncio.wait([flight.future for flight in flights])
+        flights: list[Flight] = []
+        for portion in _portions(wanted, allowance):
+            async with _place(allowance):
+                now = self._clock()
+                waits = {key: self._provider(key.provider).throttled_until - now for key in portion}
+                changed.update((key, _throttled(key, wait)) for key, wait in waits.items() if wait > 0)
+                launched = self._launch([key for key, wait in waits.items() if wait <= 0])
+                if launched:
+                    await asyncio.wait([flight.future for flight in launched])
+                flights += launched
         for flight in flights:
             outcome, former = flight.outcome(), before.get(flight.key)
             if isinstance(outcome, SecretData):
@@ -346,6 +382,17 @@ class Cache:
 
     def _evicted(self, _key: Key) -> None:
         self._counts["evicted"] += 1
+
+
+def _portions(keys: Sequence[Key], allowance: Allowance | None) -> Iterator[Sequence[Key]]:
+    """What is asked for together: all, where it is nobody's allowance."""
+    size = PORTION if allowance is not None else max(len(keys), 1)
+    for start in range(0, len(keys), size):
+        yield keys[start : start + size]
+
+
+def _place(allowance: Allowance | None) -> AbstractAsyncContextManager[None]:
+    return nullcontext() if allowance is None else allowance.place()
 
 
 def _repeated(error: ProviderError, seconds: float) -> ProviderError:

@@ -1,37 +1,44 @@
-"""The agent's connections: how many there may be, how long each may take, who is at the other end.
+"""The agent's connections: how many each user may have, how long each may take, who is at the other end.
 
-HTTP itself is aiohttp's. It has no limit for how long a request's head may take to come, takes the end
-of what a client sends for its end, and accepts without bound: that is what is here.
+HTTP itself is aiohttp's. It has no limit for how long a request's head may take to come, nor for its size, takes the
+end of what a client sends for its end, and accepts without bound: that is what is here.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from dso.agent.access import Peer, peer_of
+from dso.agent.fairness.budgets import MEMBER_POOL, STRANGER_POOL, TRUSTED_POOL, Budget, Share
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable
 
     from dso.agent.access import Caller
+    from dso.agent.fairness.budgets import Hold
     from dso.agent.logbook import Logbook
     from dso.agent.metrics import Metrics
 
-MAX_CONNECTIONS = 1024
+OF_TRUSTED = 512  # connections of root and the agent's own user
+OF_A_USER, OF_MEMBERS = 128, 768  # of a member of group dso, and of all of them
+OF_A_STRANGER, OF_STRANGERS = 4, 32  # of others
 IDLE_TIMEOUT = 60.0  # between requests, and before the first
 HEAD_TIMEOUT = 10.0  # from a request's first byte to the end of its head
 GRACE = 1.0  # for which a client that has just begun is spared when room has to be made
 SWEEP_INTERVAL = 1.0
 BACKLOG = 1024
+MAX_HEAD = 64 * 1024  # bytes of a request's head
 _AT_ONCE = 64  # connections that are accepted before others have their turn
+_READ_SIZE = 64 * 1024  # bytes that are read at a time
+_HIGH_WATER = 32 * 1024  # bytes that wait in a connection's buffer before its answer has to wait too
 _HALF_CLOSED_DELAY = 0.05
 _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-_NOBODY = Peer(-1, -1, -1, frozenset())
 
 IDLE, HEAD, BODY, ANSWER = "idle", "head", "body", "answer"
 
@@ -42,13 +49,19 @@ class Limits:
     def __init__(
         self,
         *,
-        connections: int = MAX_CONNECTIONS,
+        connections: int = OF_TRUSTED,
+        of_user: int = OF_A_USER,
+        of_members: int = OF_MEMBERS,
         idle: float = IDLE_TIMEOUT,
         head: float = HEAD_TIMEOUT,
         grace: float = GRACE,
         sweep: float = SWEEP_INTERVAL,
     ) -> None:
-        self.connections = connections
+        self.shares = {
+            TRUSTED_POOL: Share(connections, connections),
+            MEMBER_POOL: Share(of_user, of_members),
+            STRANGER_POOL: Share(OF_A_STRANGER, OF_STRANGERS),
+        }
         self.idle = idle
         self.head = head
         self.grace = grace
@@ -56,9 +69,12 @@ class Limits:
 
 
 class Connection(web.RequestHandler):
-    """One connection. `state` is where it is with its request, `caller` who is at the other end once that is known."""
+    """One connection. `state` is where it is with its request, `caller` who is at the other end once that is known.
 
-    def __init__(self, hub: Hub, loop: asyncio.AbstractEventLoop) -> None:
+    `pool` is the one it counts to, `hold` the memory of its request, `stalled` since when its client reads nothing.
+    """
+
+    def __init__(self, hub: Hub, loop: asyncio.AbstractEventLoop, peer: Peer, pool: str) -> None:
         # aiohttp's own bound for idle connections starts with a request's end; ours is for all of them
         super().__init__(
             hub.server,
@@ -67,23 +83,27 @@ class Connection(web.RequestHandler):
             lingering_time=1,
             access_log=None,  # type: ignore[arg-type]  # its documented way to have none
             auto_decompress=False,
+            read_bufsize=_READ_SIZE,
         )
         self.hub = hub
-        self.peer = _NOBODY
+        self.peer = peer
+        self.pool = pool
+        self.hold: Hold | None = None
+        self.stalled: float | None = None
         self.caller: Caller | None = None
         self.state = IDLE
         self.since = loop.time()
         self.is_lost = False
         self._stream: asyncio.Task[Any] | None = None
         self._half_closed = False
+        self._head = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Note who it is; asyncio's."""
+        """Set how much is read and kept at a time; asyncio's."""
         super().connection_made(transport)
-        try:
-            self.peer = peer_of(transport.get_extra_info("socket"))
-        except OSError:
-            self.force_close()  # it is gone already
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101
+        transport.max_size = _READ_SIZE  # type: ignore[attr-defined]  # asyncio's own is four times as much
+        transport.set_write_buffer_limits(_HIGH_WATER)
         self.hub.opened(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -95,10 +115,25 @@ class Connection(web.RequestHandler):
         self.hub.closed(self)
 
     def data_received(self, data: bytes) -> None:
-        """A request begins with its first byte; asyncio's."""
+        """A request begins with its first byte, and its head has an end; asyncio's."""
         if self.state == IDLE:
             self._enter(HEAD)
+            self._head = 0
         super().data_received(data)
+        if self.state == HEAD and not self._messages:  # the head is not complete
+            self._head += len(data)
+            if self._head > MAX_HEAD:
+                self.abort()
+
+    def pause_writing(self) -> None:
+        """The client does not keep up with its answer; asyncio's."""
+        super().pause_writing()
+        self.stalled = self._loop.time()
+
+    def resume_writing(self) -> None:
+        """It does again; asyncio's."""
+        super().resume_writing()
+        self.stalled = None
 
     def eof_received(self) -> bool:  # type: ignore[override]  # aiohttp never keeps it open
         """A client that has said all it has to say still gets its answer; asyncio's.
@@ -169,26 +204,34 @@ class Connection(web.RequestHandler):
 
 
 class Hub:
-    """Accepts connections, as many as there may be; the kernel lets others wait meanwhile."""
+    """Accepts connections, as many as each user may have; who has more is told to come back."""
 
     def __init__(
         self,
         handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
         malformed: Callable[[int], web.StreamResponse],
         *,
+        pool_of: Callable[[Peer], str] = lambda _: TRUSTED_POOL,
+        refusal: bytes = b"",
         book: Logbook,
         metrics: Metrics,
         limits: Limits | None = None,
     ) -> None:
-        """`handler` answers requests, `malformed` what is none. Make it in a running event loop."""
+        """`handler` answers requests, `malformed` what is none. Make it in a running event loop.
+
+        `pool_of` tells which budget a peer is of, `refusal` is sent to who has too many connections already.
+        """
         self.server = web.Server(handler)
         self.malformed = malformed
         self.limits = limits or Limits()
+        self._budget = Budget(self.limits.shares)
+        self._pool_of = pool_of
+        self._refusal = refusal
         self._book = book
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
         self._open: dict[Connection, None] = {}
-        self._room = asyncio.Event()
+        self._ended = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._coming: dict[Connection, asyncio.Task[None]] = {}  # accepted, and not open yet
         self._listening: list[socket.socket] = []
@@ -204,8 +247,25 @@ class Hub:
 
     def closed(self, connection: Connection) -> None:
         """A connection is no more."""
-        self._open.pop(connection, None)
-        self._room.set()
+        if connection in self._open:
+            del self._open[connection]
+            self._give_back(connection)
+        self._ended.set()
+
+    def _give_back(self, connection: Connection) -> None:
+        self._budget.take(connection.pool, connection.peer.uid, -1)
+
+    def move(self, connection: Connection, pool: str) -> None:
+        """A connection turns out to be of another pool."""
+        if connection.pool != pool and connection in self._open:
+            self._give_back(connection)
+            self._budget.take(pool, connection.peer.uid, 1)
+        connection.pool = pool
+
+    @property
+    def connections(self) -> list[Connection]:
+        """All that are open."""
+        return list(self._open)
 
     def listen(self, listening: socket.socket) -> None:
         """Accept connections of a listening socket from now on."""
@@ -234,18 +294,33 @@ class Hub:
                 self._make_room()
                 await asyncio.sleep(0.1)
                 continue
-            try:
-                while len(self._open) + len(self._coming) >= self.limits.connections and not self._make_room():
-                    self._room.clear()
-                    await self._room.wait()
-            except BaseException:
-                accepted.close()
-                raise
-            coming = Connection(self, self._loop)
-            self._coming[coming] = self._loop.create_task(self._connect(coming, accepted))
+            self._take(accepted)
             in_turn = (in_turn + 1) % _AT_ONCE
             if not in_turn:
                 await asyncio.sleep(0)
+
+    def _take(self, accepted: socket.socket) -> None:
+        """Open a connection, or refuse it: nobody waits here, since whoever is next may be root."""
+        try:
+            peer = peer_of(accepted)
+        except OSError:  # it is gone already
+            accepted.close()
+            return
+        pool = self._pool_of(peer)
+        lacking = self._budget.lacks(pool, peer.uid, 1)
+        if lacking and not self._make_room(pool, peer.uid if lacking == "user" else None):
+            self._refuse(accepted)
+            return
+        self._budget.take(pool, peer.uid, 1)
+        coming = Connection(self, self._loop, peer, pool)
+        self._coming[coming] = self._loop.create_task(self._connect(coming, accepted))
+
+    def _refuse(self, accepted: socket.socket) -> None:
+        self._metrics.count("dso_agent_connections_closed_early_total", "budget")
+        with contextlib.suppress(OSError):
+            accepted.setblocking(False)
+            accepted.send(self._refusal)
+        accepted.close()
 
     async def _connect(self, coming: Connection, accepted: socket.socket) -> None:
         try:
@@ -255,22 +330,32 @@ class Hub:
             if not isinstance(error, OSError):
                 raise
         finally:
-            self._coming.pop(coming, None)
-            self._room.set()  # it is open now, and may be the one to make room
+            if self._coming.pop(coming, None) is not None:  # it was not opened
+                self._give_back(coming)
 
-    def _make_room(self) -> bool:
+    def _make_room(self, pool: str | None = None, user: int | None = None) -> bool:
         """End the connection that has been waiting for its client for longest; whether there is one.
 
-        Those whose body does not come go after idle ones, as their clients have asked for something, but before
-        those that have just connected: whoever comes next would take their place before they said a word.
+        Of a user, or of the one in a pool who has most of those. Those whose body does not come go after idle ones, as
+        their clients have asked for something, but before those that have just connected: whoever comes next would
+        take their place before they said a word.
         """
         late = self._loop.time() - self.limits.grace
-        waiting = [one for one in self._open if one.state in (IDLE, HEAD) or (one.state == BODY and one.since <= late)]
+        waiting = [
+            one
+            for one in self._open
+            if (one.state in (IDLE, HEAD) or (one.state == BODY and one.since <= late))
+            and (pool is None or one.pool == pool)
+            and (user is None or one.peer.uid == user)
+        ]
+        if user is None and pool is not None and waiting:
+            used = self._budget.used
+            most = max(used[pool, one.peer.uid] for one in waiting)
+            waiting = [one for one in waiting if used[pool, one.peer.uid] == most]
         oldest = min(waiting, key=lambda one: (one.since > late, one.state == BODY, one.since), default=None)
         if oldest is None:
             return False
-        self._end_early(oldest, "room")
-        self._open.pop(oldest, None)
+        self.end_early(oldest, "room")
         return True
 
     async def _sweep(self) -> None:
@@ -278,13 +363,14 @@ class Hub:
             await asyncio.sleep(self.limits.sweep)
             now = self._loop.time()
             for connection in [one for one in self._open if one.overdue(now, self.limits)]:
-                self._end_early(connection, "idle" if connection.state == IDLE else "slow")
-            self._room.set()  # a body may have become late: whoever waits for room looks again
+                self.end_early(connection, "idle" if connection.state == IDLE else "slow")
 
-    def _end_early(self, connection: Connection, reason: str) -> None:
+    def end_early(self, connection: Connection, reason: str) -> None:
+        """End a connection that has had its time; its place is free at once."""
         self._metrics.count("dso_agent_connections_closed_early_total", reason)
         self._book.debug("connection ended", reason=reason, uid=connection.peer.uid, pid=connection.peer.pid)
         connection.abort()
+        self.closed(connection)
 
     async def stop_accepting(self) -> None:
         """Accept no more; what is open stays."""
@@ -306,9 +392,9 @@ class Hub:
                 connection.close()  # after its answer
         deadline = self._loop.time() + grace
         while self._open and self._loop.time() < deadline:
-            self._room.clear()
+            self._ended.clear()
             try:
-                await asyncio.wait_for(self._room.wait(), max(deadline - self._loop.time(), 0.01))
+                await asyncio.wait_for(self._ended.wait(), max(deadline - self._loop.time(), 0.01))
             except TimeoutError:
                 break
         for connection in list(self._open):

@@ -182,6 +182,7 @@ class Agent:
         )
         self.server.hub.listen(self._listening.listener)
         self._spawn(self._tidy())
+        self._spawn(self.server.keep_checking())
         if interval := systemd.watchdog_interval():
             self._spawn(self._feed_watchdog(interval))
         gc.collect()
@@ -307,8 +308,8 @@ class Agent:
     def status(self) -> dict[str, Any]:
         """The answer of /v1/status."""
         cached: dict[str, int] = {}
-        for entry in self.cache.entries():
-            cached[entry.key.provider] = cached.get(entry.key.provider, 0) + 1
+        for key in self.cache.known():
+            cached[key.provider] = cached.get(key.provider, 0) + 1
         return {
             **self.info().to_json(),
             "pid": os.getpid(),

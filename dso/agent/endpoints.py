@@ -6,10 +6,13 @@ import asyncio
 import math
 from typing import TYPE_CHECKING, Any, Protocol
 
+from dso.agent.fairness.rates import Rate
+from dso.agent.fairness.turns import others_first
 from dso.agent.logbook import KEPT_LINES
 from dso.agent.metrics import CONTENT_TYPE
 from dso.agent.server import Answer, RefusedError, parse
 from dso.agent.volume.endpoint import VolumesEndpoint, is_denial
+from dso.agent.web.audit import audit
 from dso.errors import ConfigError
 from dso.protocol import agent as messages
 from dso.protocol import codes
@@ -36,7 +39,10 @@ if TYPE_CHECKING:
 _LINES = "application/x-ndjson"
 _MAX_KNOWN, _MAX_KNOWN_BODY = 1024 * 1024, 16 * 1024  # bytes of requests that are remembered, and of one
 _CONFIG_FAULTS = "it has faults, which the agent's log names"  # for those who may not see that log
-_MAX_NAMES = 100  # of secrets in one line of the log
+_AUDIT_BURST, _AUDIT_PER_SECOND = 32e6, 4e6  # characters of the log that a user's requests may take
+_LINE_FACTOR = 2  # bytes of an answer for each character of a line
+_MAX_SHOWN = 1024  # characters of a name that is no reference
+_LINES_AT_ONCE = 100  # of the log, or secrets, before others have their turn
 
 
 class State(Protocol):
@@ -70,6 +76,9 @@ class Endpoints:
         self._state = state
         self._requests: dict[bytes, messages.ResolveRequest] = {}
         self._known_bytes = 0
+        self._reloads = Rate("requests to read the configuration again", burst=5, per_second=0.1, together=2)
+        self._refreshes = Rate("requests to refresh secrets", burst=20, per_second=1)
+        self._told = Rate("names for the log", burst=_AUDIT_BURST, per_second=_AUDIT_PER_SECOND, together=2)
         self.routes: dict[str, dict[str, Endpoint]] = {
             messages.HEALTH: {"GET": self.health},
             messages.RESOLVE: {"POST": self.resolve},
@@ -110,13 +119,18 @@ class Endpoints:
         request.query()
         wanted = self._resolve_request(await request.body())
         state = self._state
-        given = await state.resolver.answer(wanted, request.caller)
+        if not request.caller.trusted:
+            self._told.check(request.caller.uid)
+        held = request.hold.amount
+        given = await state.resolver.answer(wanted, request.caller, request.hold.grow)
         state.metrics.count("dso_agent_references_total", "ok", by=given.found)
         for fault in given.errors:
             state.metrics.count("dso_agent_references_total", fault.code)
-        self._note("secrets.read", request.caller, given.read)
-        self._note("access.refused", request.caller, given.refused)
-        return Answer(await given.encode())
+        body = await given.encode()
+        request.hold.grow(max(0, sum(map(len, body)) - (request.hold.amount - held)))
+        await self._note("secrets.read", request.caller, given.read)
+        await self._note("access.refused", request.caller, given.refused)
+        return Answer(body, is_held=True)
 
     def _resolve_request(self, body: bytes) -> messages.ResolveRequest:
         """Read a body; one that came before, as each `up` of a stack sends it, is known. Bodies hold names only."""
@@ -131,11 +145,12 @@ class Endpoints:
                 self._known_bytes += len(body)
         return known
 
-    def _note(self, event: str, caller: Caller, found: Sequence[str]) -> None:
-        """Log an access: who, and the names."""
-        if found:
-            more = {"more": len(found) - _MAX_NAMES} if len(found) > _MAX_NAMES else {}
-            self._state.events(event, uid=caller.uid, pid=caller.pid, secrets=found[:_MAX_NAMES], **more)
+    async def _note(self, event: str, caller: Caller, found: Sequence[str], **more: Sequence[str]) -> None:
+        """Log an access: who, and every name, in as many lines as that takes."""
+        if found or more:
+            size = await audit(self._state.events, event, {"uid": caller.uid, "pid": caller.pid}, secrets=found, **more)
+            if not caller.trusted:
+                self._told.owe(caller.uid, size)
 
     async def secrets(self, request: Request) -> Answer:
         """The entries of dso.yaml and what is in memory, as far as the caller may read them."""
@@ -143,11 +158,12 @@ class Endpoints:
         state, caller = self._state, request.caller
         may_read = state.resolver.access.may_read
         entries = [entry.info() for entry in state.config.secrets.values() if may_read(caller, entry.name)]
-        cached = [
-            CachedSecret(*entry.key, entry.version, round(entry.age, 3), entry.stale)
-            for entry in state.cache.entries()
-            if self._may_know(caller, entry.key.provider, entry.key.path)
-        ]
+        cached = []
+        for at, entry in enumerate(state.cache.entries(), 1):
+            if self._may_know(caller, entry.key.provider, entry.key.path):
+                cached.append(CachedSecret(*entry.key, entry.version, round(entry.age, 3), entry.stale))
+            if not at % _LINES_AT_ONCE:
+                await others_first()
         return Answer.of(SecretList(state.info(), entries, cached).to_json())
 
     def _may_know(self, caller: Caller, provider: str, path: str) -> bool:
@@ -158,11 +174,13 @@ class Endpoints:
     # Reloading.
 
     async def reload(self, request: Request) -> Answer:
-        """Read the configuration again and fetch everything anew, or one secret only."""
+        """Read the configuration again and refresh everything, or one secret only, of what the caller may read."""
         name = request.query("secret").get("secret")
         caller = request.caller
+        if not caller.trusted:
+            (self._reloads if name is None else self._refreshes).spend(caller.uid)
         self._state.events(
-            "reload.asked", uid=caller.uid, pid=caller.pid, **({} if name is None else {"secret": name[:512]})
+            "reload.asked", uid=caller.uid, pid=caller.pid, **({} if name is None else {"secret": name[:_MAX_SHOWN]})
         )
         if name is not None:
             return await self._reload_one(name, caller)
@@ -179,16 +197,26 @@ class Endpoints:
         found = self._state.resolver.find(name, caller)
         if isinstance(found, messages.Fault):
             if is_denial(found):
-                self._note("access.refused", caller, [name])
+                await self._note("access.refused", caller, [self._state.resolver.known_as(name)])
             raise RefusedError.of(found)
-        cached = [entry.key for entry in self._state.cache.entries() if entry.key[:2] == found[:2]]
+        cached = [key for key in self._state.cache.known() if key[:2] == found[:2]]
         result = await self._refresh(list(dict.fromkeys([found, *cached])), caller)
         return Answer.of({"secret": name, **result})
 
     async def _refresh(self, keys: list[Key] | None, caller: Caller) -> dict[str, Any]:
-        """Fetch anew; what came of it, as far as the caller may know of the secrets."""
-        outcomes = await self._state.cache.refresh(keys)
-        found = {key: one for key, one in outcomes.items() if self._may_know(caller, key.provider, key.path)}
+        """Refresh secrets (None: all in memory that the caller may read); what came of it."""
+        cache, resolver = self._state.cache, self._state.resolver
+        if caller.trusted:
+            found = await cache.refresh(keys)
+        else:
+            keys = cache.known() if keys is None else keys
+            readable = []
+            for at, key in enumerate(keys, 1):
+                if self._may_know(caller, key.provider, key.path):
+                    readable.append(key)
+                if not at % _LINES_AT_ONCE:
+                    await others_first()
+            found = await cache.refresh(readable, resolver.fetching.of(caller.uid))
         return {
             "refreshed": sum(not isinstance(one, ProviderError) for one in found.values()),
             "changed": sorted({f"{key.provider}/{key.path}" for key, one in found.items() if one is True}),
@@ -256,13 +284,18 @@ class Endpoints:
         if query.get("follow") == "1":
             return Answer(content_type=_LINES, pieces=self._follow(request.caller, lines, since, level))
         recent = self._state.book.recent(lines=lines, since=since, level=level)
-        return Answer("".join(map(_line, recent)).encode(), _LINES)
+        request.hold.grow(_LINE_FACTOR * sum(len(line.message) for line in recent))
+        return Answer([part.encode() async for part in _in_parts(recent)], _LINES, is_held=True)
 
     async def _follow(self, caller: Caller, lines: int, since: float, level: str) -> AsyncGenerator[str, None]:
         book = self._state.book
         follower = book.follow(level)
         try:
-            yield "".join(map(_line, book.recent(lines=lines, since=since, level=level))) or "\n"
+            recent = book.recent(lines=lines, since=since, level=level)
+            async for part in _in_parts(recent):
+                yield part
+            if not recent:
+                yield "\n"
             while True:
                 line = await follower.lines.get()
                 if not self._state.resolver.access.may_see_log(caller):
@@ -274,6 +307,14 @@ class Endpoints:
 
 def _line(line: LogLine) -> str:
     return dumps(line.to_json()) + "\n"
+
+
+async def _in_parts(lines: Sequence[LogLine]) -> AsyncGenerator[str, None]:
+    """Lines as they are sent, some at a time; others have their turn meanwhile."""
+    for start in range(0, len(lines), _LINES_AT_ONCE):
+        if start:
+            await others_first()
+        yield "".join(map(_line, lines[start : start + _LINES_AT_ONCE]))
 
 
 def _number(query: Mapping[str, str], name: str, default: float) -> float:

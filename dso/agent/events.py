@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 KEPT_EVENTS = 256  # for a reader that lost its connection and says which was the last it saw
 MAX_WAITING = 256  # events that wait for one reader
+_AT_ONCE = 32  # of those that are handed out at a time
 
 # How loud an event is in the log, unless it says so itself. What is not here is "info".
 _LEVELS = {
@@ -59,11 +60,11 @@ class Watcher:
         self._woken.set()
 
     async def next(self) -> list[AgentEvent]:
-        """The events since the last call; waits for one."""
+        """The next events, as many as are there up to a bound; waits for one."""
         await self._woken.wait()
-        self._woken.clear()
-        found = list(self._waiting)
-        self._waiting.clear()
+        found = [self._waiting.popleft() for _ in range(min(_AT_ONCE, len(self._waiting)))]
+        if not self._waiting:
+            self._woken.clear()
         if self._lost:
             found.insert(0, AgentEvent(LOST, found[0].time, {"count": self._lost}, found[0].number))
             self._lost = 0
@@ -84,11 +85,18 @@ class Events:
 
     def __call__(self, event: str, /, **fields: Any) -> None:
         """Tell that something happened. `level` among the fields says how loud it is in the log."""
-        level = fields.pop("level", None) or _LEVELS.get(event, "info")
+        self.log(event, fields, fields.pop("level", None))
+        self.tell(event, fields)
+
+    def log(self, event: str, fields: dict[str, Any], level: str | None = None) -> int:
+        """Write a line of the log only; its characters."""
+        return self._book.write(level or _LEVELS.get(event, "info"), event, fields)
+
+    def tell(self, event: str, fields: dict[str, Any]) -> None:
+        """Tell those who watch only."""
         self._number += 1
         happened = AgentEvent(event, round(self._clock(), 3), fields, self._number)
         self.counts[event] = self.counts.get(event, 0) + 1
-        self._book.write(level, event, fields)
         self._recent.append(happened)
         for watcher in self._watchers:
             watcher.add(happened)

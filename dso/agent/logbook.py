@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 KEPT_LINES = 2000
+KEPT_CHARACTERS = 4 * 1024 * 1024
 MAX_LINE = 8192
 MAX_FOLLOWERS_LAG = 1000  # lines a follower may be behind before it misses some
 _MAX_REDACTORS = 256
@@ -66,7 +67,8 @@ class Logbook:
         self._clock = clock
         self._stream = stream
         self._journal = stream == _STDERR and logs_to_journal()
-        self._lines: deque[LogLine] = deque(maxlen=KEPT_LINES)
+        self._lines: deque[LogLine] = deque()
+        self._size = 0  # of those, in characters
         self._followers: set[Follower] = set()
         self._redactors: tuple[Callable[[str], str], ...] = ()
         self.configure(level, form)
@@ -100,21 +102,31 @@ class Logbook:
         """Something does not work."""
         self.write("error", message, fields)
 
-    def write(self, level: str, message: str, fields: Mapping[str, Any] | None = None) -> None:
-        """One line; fields follow the message as `name=value`, empty ones left out, or are members of its JSON."""
+    def write(self, level: str, message: str, fields: Mapping[str, Any] | None = None) -> int:
+        """One line; fields follow the message as `name=value`, empty ones left out, or are members of its JSON.
+
+        Returns the characters of the line: 0 for one that is not logged.
+        """
         rank = _RANK[level]
         if rank < self._minimum:
-            return
+            return 0
         text = message
         for name, value in (fields or {}).items():
             if value != "":
                 text += f" {name}={_shown(value, self._redacted)}"
         line = LogLine(self._clock(), level, self._cleaned(text))
-        self._lines.append(line)
+        self._keep(line)
         for follower in self._followers:
             if rank >= follower.minimum:
                 follower.add(line)
         self._print(line, message, fields or {})
+        return len(line.message)
+
+    def _keep(self, line: LogLine) -> None:
+        self._lines.append(line)
+        self._size += len(line.message)
+        while len(self._lines) > KEPT_LINES or self._size > KEPT_CHARACTERS:
+            self._size -= len(self._lines.popleft().message)
 
     def _cleaned(self, text: str) -> str:
         text = self._redacted(text)
@@ -146,7 +158,7 @@ class Logbook:
         document: dict[str, Any] = {"time": _iso(line.time), "level": line.level, "message": self._cleaned(message)}
         for name, value in fields.items():
             plain = value is None or isinstance(value, int | float)
-            document.setdefault(name, value if plain else self._cleaned(_text(value)))
+            document.setdefault(name, value if plain else self._cleaned(_listed(value)))
         return json.dumps(document, ensure_ascii=False)
 
     def recent(self, *, lines: int = KEPT_LINES, since: float = 0, level: str = "debug") -> list[LogLine]:
@@ -228,10 +240,28 @@ def _iso_second(whole: int) -> str:
 
 
 def _shown(value: object, redact: Callable[[str], str]) -> str:
-    """A value as a line has it: quoted if it is no plain word, and without credentials, which quoting could hide."""
+    """A value as a line has it: quoted if it is no plain word, and without credentials, which quoting could hide.
+
+    Of a list each element: no name can pass for two.
+    """
     text = _text(value)
-    is_plain = text and text.isascii() and not text.encode().translate(None, _PLAIN)
-    return text if is_plain else json.dumps(redact(text), ensure_ascii=False)
+    if not isinstance(value, list | tuple | set | frozenset):
+        return text if _is_plain(text) else json.dumps(redact(text), ensure_ascii=False)
+    if _is_plain(text) and text.count(",") == len(value) - 1:
+        return text
+    return ",".join(
+        each if _is_plain(each) and "," not in each else json.dumps(redact(each), ensure_ascii=False)
+        for each in map(_text, value)
+    )
+
+
+def _listed(value: object) -> str:
+    """A value as JSON has it: a list like in a line, anything else as it is."""
+    return _shown(value, str) if isinstance(value, list | tuple | set | frozenset) else _text(value)
+
+
+def _is_plain(text: str) -> bool:
+    return bool(text) and text.isascii() and not text.encode().translate(None, _PLAIN)
 
 
 def _text(value: object) -> str:

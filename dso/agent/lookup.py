@@ -6,6 +6,7 @@ No provider is asked here, and nothing tells a caller of what it may not read.
 from __future__ import annotations
 
 from difflib import get_close_matches
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from dso.agent.cache import Key
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from dso.secret import SecretRef
 
 _MAX_COMPARED = 200  # names
-_MAX_PAIRS = 100_000  # of characters that are compared, at some 10 million a second: a caller chooses its names
+_MAX_OWN = 200  # of the caller's own names that are looked at
+_MAX_PAIRS = 20_000  # of characters that are compared, at some 10 million a second: a caller chooses its names
 _MAX_SHOWN = 5
 
 
@@ -94,7 +96,7 @@ class Lookup:
 
     def suggest(self, path: str, own: Iterable[str], may_read: Callable[[str], bool]) -> str:
         """What a reference that leads nowhere could have meant, of what the caller may read."""
-        names = [*own, *(name for name in self._secrets if may_read(name))]
+        names = [*islice(own, _MAX_OWN), *(name for name in self._secrets if may_read(name))]
         last = path.rpartition("/")[2]
         near = [name for name in names if name.rpartition("/")[2] == last]
         near += get_close_matches(path, _comparable(path, names), _MAX_SHOWN)

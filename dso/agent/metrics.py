@@ -35,8 +35,9 @@ METRICS: dict[str, Metric] = {
     "dso_agent_connections_closed_early_total": Metric(
         "counter",
         ("reason",),
-        "Connections the agent ended: a timeout, or room for another (an idle one, or a body that does not come).",
+        "Connections the agent ended or refused: a timeout, room for another, an answer nobody reads, a full budget.",
     ),
+    "dso_agent_held_bytes": Metric("gauge", (), "Memory that requests under way, and their answers, are held against."),
     "dso_agent_streams": Metric("gauge", (), "Answers of /v1/events and /v1/logs that go on."),
     "dso_agent_references_total": Metric("counter", ("result",), 'References asked for: "ok", or the error\'s code.'),
     "dso_agent_events_total": Metric("counter", ("event",), "Events, by name."),

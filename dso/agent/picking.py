@@ -28,12 +28,13 @@ if TYPE_CHECKING:
     _Read = Callable[[SecretValue], Mapping[str, object] | None]
 
 _MAX_REMEMBERED = 16 * 1024 * 1024  # bytes
-_MAX_PARSED = 16 * 1024 * 1024  # bytes of secrets whose fields one request holds
+_MAX_PARSED = 4 * 1024 * 1024  # bytes of secrets whose fields one request holds
 _MAX_ENCODED = 4096  # bytes of a value whose text in the answer is remembered too
 _MAX_ESCAPED = 6  # characters of JSON for one byte
 _MAX_LINES = 20_000
 _OVERHEAD = 1024  # bytes of memory for each pick, without its value
-AT_ONCE = 200  # references, before others have their turn
+AT_ONCE = 100  # references, before others have their turn
+MAX_KNOWN_TEXT = 256  # characters of a reference that is remembered: of longer ones nobody has many
 
 
 class Picked:
@@ -207,21 +208,39 @@ class Picker:
 class Picks:
     """What one request picks: it parses no secret twice, as far as it may hold their fields."""
 
-    __slots__ = ("_parsed", "_picker", "_size", "generation")
+    __slots__ = ("_parsed", "_picked", "_picker", "_size", "_too_long", "generation")
 
     def __init__(self, picker: Picker, generation: int) -> None:
         self._picker = picker
         self.generation = generation
         self._parsed: dict[int, tuple[SecretValue, Mapping[str, object] | None]] = {}  # by identity, which it keeps
         self._size = 0
+        self._picked: dict[tuple[Key, str | None, bool], Picked] = {}
+        self._too_long: set[tuple[Picked, bool]] = set()
 
     def pick(self, reference: SecretRef, key: Key, data: SecretData) -> Picked:
-        """What a reference yields."""
-        return self._picker.pick(reference, key, data, self)
+        """What a reference yields; the same object for the same field of a secret, by whatever name."""
+        place = key, reference.field, reference.is_file
+        known = self._picked.get(place)
+        if known is None or (known.fault is not None and known.path != reference.path):
+            known = self._picked[place] = self._picker.pick(reference, key, data, self)
+        return known
+
+    def head(self, picked: Picked, room: int, *, wanted: bool) -> str | None:
+        """The text of a pick in the answer; None if that is longer than `room`, which only becomes less."""
+        if picked.shown(wanted=wanted) > room or (picked, wanted) in self._too_long:
+            return None
+        head = picked.heads[wanted] or picked.head(wanted=wanted)
+        if len(head) > room:
+            self._too_long.add((picked, wanted))
+            return None
+        return head
 
     def remember(self, text: str, subject: str, picked: Picked, found: Cached, *, wanted: bool) -> None:
         """Have the reference's line known, where it has one; `found` is what the cache had of its secret."""
         if found.kept is None or not picked.is_remembered or self.generation != self._picker.generation:
+            return
+        if len(text) > MAX_KNOWN_TEXT:
             return
         if picked.has_short_head(wanted=wanted) and (picked.heads[wanted] or picked.head(wanted=wanted)):
             self._picker.remember(Line.of(text, subject, picked, found.kept, wanted=wanted))

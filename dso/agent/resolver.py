@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from dso.agent.answers import Given, WarmGiven
+from dso.agent.answers import TAIL, Given, WarmGiven
+from dso.agent.fairness.budgets import MAX_ANSWER
+from dso.agent.fairness.fetching import Fetching
+from dso.agent.fairness.turns import AtOnce, others_first
 from dso.agent.lookup import Located, Lookup
-from dso.agent.picking import AT_ONCE, Picker
+from dso.agent.picking import AT_ONCE, MAX_KNOWN_TEXT, Picker
 from dso.agent.volume.checks import MAX_TEMPLATE
 from dso.compose.references import container_path
 from dso.compose.template import parse_template
@@ -19,7 +21,7 @@ from dso.protocol.provider import ProviderError
 from dso.secret import ENV_SCHEME, MAX_REFERENCE_BYTES, SecretRef, SecretValue
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from dso.agent.access import Access, Caller
     from dso.agent.cache import Cache, Cached, Key
@@ -30,17 +32,21 @@ if TYPE_CHECKING:
 
     Place = tuple[SecretRef, Located]
 
-MAX_ANSWER_BYTES = 64 * 1024 * 1024  # of values in one answer
 _MAX_SUGGESTIONS = 5  # of one request
 _MAX_REMEMBERED = 20_000
+_SLICE = 256 * 1024  # bytes of an answer, before others have their turn
 
 
 class UnresolvedError(Exception):
-    """References that cannot be resolved; `faults` has each of them, with names and never values."""
+    """References that cannot be resolved; `faults` has each of them, with names and never values.
 
-    def __init__(self, faults: Sequence[Fault]) -> None:
+    `refused` are for the log: those that the caller may not read.
+    """
+
+    def __init__(self, faults: Sequence[Fault], refused: Sequence[str] = ()) -> None:
         super().__init__("; ".join(f"{fault.reference}: {fault.message}" for fault in faults))
         self.faults = faults
+        self.refused = refused
 
 
 class Resolver:
@@ -50,6 +56,8 @@ class Resolver:
         self._cache = cache
         self._picker = Picker(mac_key)
         self._known: dict[str, Place] = {}
+        self.fetching = Fetching()
+        self._picking = AtOnce(1)
         self.configure(config, access)
 
     def configure(self, config: CloudConfig, access: Access) -> None:
@@ -67,23 +75,56 @@ class Resolver:
         """The answer to a request; what is wrong with single references stands in it."""
         return (await self.answer(request, caller)).response()
 
-    async def answer(self, request: ResolveRequest, caller: Caller) -> Given | WarmGiven:
-        """As `resolve`, with what the log tells of it."""
+    async def answer(
+        self, request: ResolveRequest, caller: Caller, hold: Callable[[int], None] = lambda _: None
+    ) -> Given | WarmGiven:
+        """As `resolve`, with what the log tells of it.
+
+        `hold` is told of each piece of the answer's text before the next one is made.
+
+        Raises:
+            BusyError: the caller has providers asked for more than one user may, or `hold` says so.
+        """
         wanted = dict.fromkeys(request.values, True)
         for text in request.checks:
             wanted.setdefault(text, False)
         if not request.secrets and (warm := self._warm(wanted, caller)) is not None:
+            hold(warm.weight)
             return warm
-        places, faults = await self._located_in_turns(wanted, {entry.name: entry for entry in request.secrets}, caller)
-        refused = [_name_of(text) for text, fault in faults.items() if fault.code == codes.PERMISSION_DENIED]
-        cached = await self._cache.get_many([located.key for _, located in places.values()])
+        own = {entry.name: entry for entry in request.secrets}
+        places, faults = await self._located_in_turns(wanted, own, caller)
+        refused: list[str] = []
+        for text in [text for text, fault in faults.items() if fault.code == codes.PERMISSION_DENIED]:
+            refused.append(self._known_as(text, own))
+            if not len(refused) % AT_ONCE:
+                await others_first()
+        allowance = None if caller.trusted else self.fetching.of(caller.uid)
+        cached = await self._cache.get_many([located.key for _, located in places.values()], allowance)
+        async with self._picking.of(caller.uid):
+            return await self._given(wanted, places, faults, refused, cached, hold, may_remember=not own)
+
+    async def _given(  # what `answer` has found so far
+        self,
+        wanted: Mapping[str, bool],
+        places: Mapping[str, Place],
+        faults: dict[str, Fault],
+        refused: Sequence[str],
+        cached: Mapping[Key, Cached | ProviderError],
+        hold: Callable[[int], None],
+        *,
+        may_remember: bool,
+    ) -> Given:
         resolved: list[tuple[str, Picked, Cached, bool]] = []
+        heads: list[str] = []
         subjects: dict[str, None] = {}
-        room = MAX_ANSWER_BYTES
+        room = MAX_ANSWER
         picks = self._picker.begin()
+        held = 0
         for at, (text, (reference, (key, subject))) in enumerate(places.items(), 1):
-            if not at % AT_ONCE:
-                await asyncio.sleep(0)
+            if not at % AT_ONCE or held > _SLICE:
+                hold(held)
+                held = 0
+                await others_first()
             found, is_wanted = cached[key], wanted[text]
             if isinstance(found, ProviderError):
                 faults[text] = _provider_fault(text, key, found)
@@ -91,15 +132,20 @@ class Resolver:
             picked = picks.pick(reference, key, found.data)
             if picked.fault is not None:
                 faults[text] = picked.fault._replace(reference=text)
-            elif (size := picked.shown(wanted=is_wanted)) > room:
-                faults[text] = Fault(codes.TOO_LARGE, "the values of one answer would exceed 64 MiB", reference=text)
+            elif (head := picks.head(picked, room, wanted=is_wanted)) is None:
+                held += picked.size  # the work is done all the same
+                faults[text] = Fault(codes.TOO_LARGE, "the answer would exceed 16 MiB", reference=text)
             else:
+                size = len(head) + len(text) + TAIL
                 room -= size
+                held += size
                 resolved.append((text, picked, found, is_wanted))
+                heads.append(head)
                 subjects[subject] = None
-                if not request.secrets:
+                if may_remember:
                     picks.remember(text, subject, picked, found, wanted=is_wanted)
-        return Given(resolved, [faults[text] for text in wanted if text in faults], list(subjects), refused)
+        hold(held)
+        return Given(resolved, [faults[text] for text in wanted if text in faults], list(subjects), refused, heads)
 
     def _warm(self, wanted: Mapping[str, bool], caller: Caller) -> WarmGiven | None:
         """The answer, if every reference has a line, a fresh secret, and one that the caller may read."""
@@ -107,7 +153,7 @@ class Resolver:
         if not lines:
             return None
         warm = WarmGiven(lines)
-        if sum(warm.sizes) > MAX_ANSWER_BYTES:
+        if warm.weight > MAX_ANSWER:
             return None
         if not self._may_read_all(caller) and not all(self.access.may_read(caller, name) for name in warm.read):
             return None
@@ -129,9 +175,9 @@ class Resolver:
         rest = iter(texts)
         while batch := list(islice(rest, AT_ONCE)):
             if places or faults:
-                await asyncio.sleep(0)
+                await others_first()
             self._locate(batch, own, caller, places, faults)
-        self._suggest(faults, own, caller)
+        await self._suggest(faults, own, caller)
         return places, faults
 
     def _locate(
@@ -154,14 +200,15 @@ class Resolver:
             else:
                 places[text] = place
 
-    def _suggest(self, faults: dict[str, Fault], own: Mapping[str, SecretEntry], caller: Caller | None) -> None:
+    async def _suggest(self, faults: dict[str, Fault], own: Mapping[str, SecretEntry], caller: Caller | None) -> None:
         unknown = [text for text, fault in faults.items() if fault.code == codes.UNKNOWN_SECRET]
         for text in unknown[:_MAX_SUGGESTIONS]:
             faults[text] = self._with_suggestion(faults[text], own, caller)
+            await others_first()
 
     def find(self, name: str, caller: Caller) -> Key | Fault:
         """Where a name, or a reference, leads a caller."""
-        place = self._place(name if "://" in name else f"{ENV_SCHEME}{name}", {}, caller)
+        place = self._place(_reference(name), {}, caller)
         if not isinstance(place, Fault):
             return place[1].key
         return self._with_suggestion(place, {}, caller) if place.code == codes.UNKNOWN_SECRET else place
@@ -184,13 +231,28 @@ class Resolver:
             if reference.path not in own:
                 if len(self._known) >= _MAX_REMEMBERED:
                     self._known.clear()
-                self._known[text] = (reference, located)
+                if len(text) <= MAX_KNOWN_TEXT:
+                    self._known[text] = (reference, located)
             return (reference, located) if self._may_read(caller, located.subject) else _denied(text, caller)
         if located.code != codes.UNKNOWN_SECRET:
             return located._replace(reference=text)
         if not self._may_read(caller, reference.path):  # whether there is such a secret is none of its business
             return _denied(text, caller)
         return located._replace(reference=text)
+
+    def known_as(self, name: str) -> str:
+        """A name, or a reference, for the log."""
+        return self._known_as(_reference(name), {})
+
+    def _known_as(self, text: str, own: Mapping[str, SecretEntry]) -> str:
+        """A reference for the log: the caller's name for it and, where that is another, what `access:` knows it as."""
+        reference = _parsed(text)
+        if isinstance(reference, Fault):
+            return text[:MAX_REFERENCE_BYTES]
+        located = self.lookup.locate(reference, own)
+        if isinstance(located, Fault) or located.subject == reference.path:
+            return reference.path
+        return f"{reference.path}={located.subject}"
 
     def _may_read_all(self, caller: Caller | None) -> bool:
         return caller is None or caller.trusted or not self.access.is_restricted
@@ -230,7 +292,9 @@ class Resolver:
         """The names of all secrets of a volume, if the caller may read them; else UnresolvedError."""
         _, places, faults = await self._places(spec, caller)
         if faults:
-            raise UnresolvedError(faults)
+            own = {entry.name: entry for entry in spec.secrets}
+            denied = [fault.reference for fault in faults if fault.code == codes.PERMISSION_DENIED]
+            raise UnresolvedError(faults, [self._known_as(text, own) for text in denied])
         return sorted({located.subject for _, located in places.values()})
 
     async def _places(
@@ -251,9 +315,13 @@ class Resolver:
             else:
                 texts.update(dict.fromkeys(map(str, _content_references(template))))
             if not at % AT_ONCE:
-                await asyncio.sleep(0)
+                await others_first()
         places, wrong = await self._located_in_turns(texts, {entry.name: entry for entry in spec.secrets}, caller)
         return templates, places, [*faults, *wrong.values()]
+
+
+def _reference(name: str) -> str:
+    return name if "://" in name else f"{ENV_SCHEME}{name}"
 
 
 def _denied(text: str, caller: Caller | None) -> Fault:
@@ -304,8 +372,3 @@ def _content(template: Template, values: Mapping[SecretRef, bytes]) -> bytes:
 
 def _provider_fault(text: str, key: Key, error: ProviderError) -> Fault:
     return Fault(error.code, error.message, reference=text, provider=key.provider)
-
-
-def _name_of(text: str) -> str:
-    """A reference without its scheme, for the log."""
-    return text.partition("://")[2].partition("#")[0].partition("?")[0]

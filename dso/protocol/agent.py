@@ -149,8 +149,9 @@ class Fault(NamedTuple):
     hint: str = ""
     reference: str = ""
     provider: str = ""
+    retry_after: float = 0.0  # seconds, where another try may succeed then
 
-    def to_json(self) -> dict[str, str]:
+    def to_json(self) -> dict[str, str | float]:
         """One element of `errors`, or `error`; empty fields are left out."""
         return {name: value for name, value in self._asdict().items() if value}
 
@@ -158,10 +159,12 @@ class Fault(NamedTuple):
     def from_json(cls, body: object) -> Fault:
         """Read it; MessageError."""
         found = read_object(body, "an error")
-        texts = {name: str(found.get(name, "")) for name in cls._fields}
-        if not texts["code"]:
+        code, message, hint, reference, provider = (str(found.get(name, "")) for name in cls._fields[:-1])
+        if not code:
             raise MessageError("an error has no `code`")
-        return cls(**texts)
+        wait = found.get("retry_after")
+        seconds = float(wait) if isinstance(wait, int | float) and wait >= 0 else 0.0
+        return cls(code, message, hint, reference, provider, seconds)
 
 
 class ResolveResponse(NamedTuple):

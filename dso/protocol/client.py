@@ -7,9 +7,11 @@ logged: answers hold values.
 from __future__ import annotations
 
 import os
+import time
 
 from dso import paths
 from dso.errors import (
+    AgentBusyError,
     AgentForbiddenError,
     AgentProtocolError,
     AgentUnavailableError,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     Message = TypeVar("Message")
 
 TIMEOUT = 150.0  # seconds without a byte: the agent itself gives up on a provider long before
+PATIENCE = 15.0  # seconds, all together, for which a busy agent is asked again when it says it may have room
 MAX_BODY = 128 * 1024 * 1024
 _FIRST_ERROR = 400
 
@@ -164,26 +167,35 @@ class AgentClient:
         return answered
 
     def _request(self, method: str, target: str, document: object = None) -> Any:
-        """Send one request; the JSON it is answered with.
+        """Send one request, again if the agent was busy and says for how long; the JSON it is answered with.
 
         Raises:
             AgentUnavailableError: the connection broke, or no answer came.
             AgentForbiddenError: this user may not use the agent.
+            AgentBusyError: the agent has no room for it, for longer than one waits.
             AgentVersionError: the agent does not know the request.
             AgentProtocolError: the answer is not what the API says.
             DsoError: what else the agent refused it for (dso.protocol.faults).
         """
         from dso.system.json_fast import dumps, loads
 
-        self._send(method, target, None if document is None else dumps(document).encode("ascii"))
-        try:
-            response = self._reader.read_response(method, MAX_BODY)
-        except (OSError, WireError) as error:
-            raise self._lost(error) from error
-        if response.closes:
-            self.close()
-        if response.status >= _FIRST_ERROR:
-            raise self._refusal(response.status, response.body)
+        body = None if document is None else dumps(document).encode("ascii")
+        patience = PATIENCE
+        while True:
+            self._send(method, target, body)
+            try:
+                response = self._reader.read_response(method, MAX_BODY)
+            except (OSError, WireError) as error:
+                raise self._lost(error) from error
+            if response.closes:
+                self.close()
+            if response.status < _FIRST_ERROR:
+                break
+            refusal = self._refusal(response.status, response.body)
+            if not isinstance(refusal, AgentBusyError) or not 0 < refusal.retry_after <= patience:
+                raise refusal
+            patience -= refusal.retry_after
+            time.sleep(refusal.retry_after)
         try:
             return loads(response.body.decode())
         except (ValueError, RecursionError):

@@ -6,9 +6,9 @@ import os
 
 from dso import paths
 from dso.errors import (
+    AgentBusyError,
     AgentForbiddenError,
     AgentProtocolError,
-    AgentUnavailableError,
     AgentVersionError,
     ConfigError,
     FileSecretsUnavailableError,
@@ -98,7 +98,8 @@ def error_of_request(fault: Fault, socket: str) -> DsoError:
     if fault.code == codes.PERMISSION_DENIED and not fault.provider:
         return AgentForbiddenError(fault.message, hint=fault.hint or forbidden_hint(socket))
     if fault.code == codes.BUSY:
-        return AgentUnavailableError(f"the agent has too much to do: {fault.message}", hint=fault.hint or "try again")
+        wait = f"try again in {int(fault.retry_after) + 1} s" if fault.retry_after else fault.hint or "try again"
+        return AgentBusyError(f"the agent has no room for this request now: {fault.message}", wait, fault.retry_after)
     if fault.code == codes.UNSUPPORTED:
         return AgentVersionError(f"the agent does not know this request: {fault.message}", hint=VERSION_HINT)
     if fault.code == codes.INVALID_REQUEST:

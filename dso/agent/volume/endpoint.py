@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import stat
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
+from dso.agent.fairness.turns import others_first
 from dso.agent.picking import AT_ONCE
 from dso.agent.resolver import UnresolvedError
 from dso.agent.server import Answer, RefusedError
@@ -17,7 +16,7 @@ from dso.protocol import agent as messages
 from dso.protocol import codes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Mapping, Sequence
 
     from dso.agent.access import Caller
     from dso.agent.events import Events
@@ -27,10 +26,14 @@ if TYPE_CHECKING:
     from dso.agent.volumedriver import VolumeDriver
     from dso.protocol.agent import VolumeSpec
 
-    Note = Callable[[str, Caller, Sequence[str]], None]
-
 ENGINE_SOCKET = "/var/run/docker.sock"
-_MAX_NAMES = 100  # of secrets in one line of the log
+
+
+class Note(Protocol):
+    """Logs an access: who, and every name."""
+
+    def __call__(self, event: str, caller: Caller, found: Sequence[str], **more: Sequence[str]) -> Awaitable[None]:
+        """`found` are names of secrets, `more` those of other things."""
 
 
 class State(Protocol):
@@ -68,26 +71,26 @@ class VolumesEndpoint:
             )
         except QuotaError as error:
             hint = f"try again in {error.retry_after:.0f} seconds"
-            raise RefusedError(codes.BUSY, str(error), hint, status=HTTPStatus.TOO_MANY_REQUESTS) from None
+            raise RefusedError(codes.BUSY, str(error), hint, retry_after=error.retry_after) from None
         except VolumeError as error:
             raise RefusedError(codes.INVALID_REQUEST, str(error)) from None
-        self._state.events(
-            "volumes.defined", uid=request.caller.uid, pid=request.caller.pid, volumes=sorted(found), secrets=names
-        )
+        await self._note("volumes.defined", request.caller, names, volumes=sorted(found))
         return Answer.of({"driver": driver.name})
 
     async def _checked(self, volumes: Mapping[str, VolumeSpec], caller: Caller) -> list[str]:
         """The names of the volumes' secrets, which the caller may read, every one; RefusedError."""
         names: set[str] = set()
         faults: list[messages.Fault] = []
+        refused: list[str] = []
         for at, spec in enumerate(volumes.values(), 1):
             try:
                 names.update(await self._state.resolver.check_volume_access(spec, caller))
             except UnresolvedError as error:
                 faults += error.faults
+                refused += error.refused
             if not at % AT_ONCE:
-                await asyncio.sleep(0)
-        self._note("access.refused", caller, [one.reference for one in faults if is_denial(one)])
+                await others_first()
+        await self._note("access.refused", caller, list(dict.fromkeys(refused)))
         if len(faults) == 1:
             raise RefusedError.of(faults[0])
         if faults:
@@ -95,7 +98,7 @@ class VolumesEndpoint:
             raise RefusedError(
                 faults[0].code, "\n  ".join(["files cannot have their secrets:", *lines]), faults[0].hint
             )
-        return sorted(names)[:_MAX_NAMES]
+        return sorted(names)
 
     async def _refuse_strangers(self, others: Mapping[str, Definition], caller: Caller) -> None:
         """Who may change what somebody else defined: whoever may use the Engine, and may read what it holds now.
@@ -104,9 +107,9 @@ class VolumesEndpoint:
         """
         for at, (name, other) in enumerate(others.items(), 1):
             if not at % AT_ONCE:
-                await asyncio.sleep(0)
+                await others_first()
             if not may_use_engine(caller):
-                self._note("access.refused", caller, [name])
+                await self._note("access.refused", caller, [], volumes=[name])
                 whom = "another user" if other.owner is None else f"user {other.owner}"
                 raise RefusedError(
                     codes.PERMISSION_DENIED,
@@ -117,8 +120,8 @@ class VolumesEndpoint:
             try:
                 await self._state.resolver.check_volume_access(other.spec, caller)
             except UnresolvedError as error:
-                if any(is_denial(one) for one in error.faults):  # a secret that is gone hinders nobody
-                    self._note("access.refused", caller, [name])
+                if error.refused:  # a secret that is gone hinders nobody
+                    await self._note("access.refused", caller, error.refused, volumes=[name])
                     raise RefusedError(
                         codes.PERMISSION_DENIED,
                         f"the volume {name} holds secrets that this user may not read, so it is not theirs to change",

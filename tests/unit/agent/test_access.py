@@ -124,20 +124,34 @@ def test_somebody_the_database_does_not_know_has_the_groups_of_the_process(datab
     assert Accounts().look_up(Peer(1, 9, 9, frozenset({33}))) == ("", frozenset({33}), frozenset({"www"}))
 
 
-def test_the_database_is_believed_for_a_minute(database):
+def test_the_database_is_believed_for_five_seconds(database):
     now = [0.0]
     accounts = Accounts(lambda: now[0])
     peer = Peer(1, 1000, 1000, frozenset({1000}))
     assert accounts.recall(peer) is None
     accounts.look_up(peer)
-    now[0] = 59
+    now[0] = 4
     assert accounts.recall(peer) == ("alice", frozenset({1000, 33}), frozenset({"alice", "www"}))
     accounts.look_up(peer)
     assert database == [1000]
-    now[0] = 61
+    now[0] = 6
     assert accounts.recall(peer) is None
     accounts.look_up(peer)
     assert database == [1000, 1000]
+
+
+def test_a_group_that_was_listed_and_is_not_any_more_does_not_count_though_the_process_has_it(database, monkeypatch):
+    now = [0.0]
+    accounts = Accounts(lambda: now[0])
+    peer = Peer(1, 1000, 1000, frozenset({1000, 33, 44}))
+    assert accounts.look_up(peer).groups == {1000, 33, 44}
+    monkeypatch.setattr("os.getgrouplist", lambda _name, gid: [gid])
+    now[0] = 6
+    assert accounts.look_up(peer).groups == {1000, 44}, "44 was never the database's, so it is the process's own affair"
+    assert accounts.recall(peer).groups == {1000, 44}
+    monkeypatch.setattr("os.getgrouplist", lambda _name, gid: [gid, 33])
+    now[0] = 12
+    assert accounts.look_up(peer).groups == {1000, 33, 44}
 
 
 def test_a_peer_is_recalled_only_if_the_names_of_all_its_groups_are_fresh(database):

@@ -65,7 +65,7 @@ class Bench:
 
     async def body(self, *values: str, caller: Caller = ROOT, **more: Any) -> Any:
         given = await self.answer(*values, caller=caller, **more)
-        body = json.loads(await given.encode())
+        body = json.loads(b"".join(await given.encode()))
         assert body == given.response().to_json()
         return body
 
@@ -226,10 +226,12 @@ async def test_lines_are_bounded_and_large_values_have_none(monkeypatch: pytest.
 
 
 @in_loop
-async def test_one_warm_answer_has_64_mib_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_warm_answer_has_its_limit_in_bytes_as_they_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
     await bench.warm_up("dso://p/plain", "dso://p/json#user")
-    monkeypatch.setattr("dso.agent.resolver.MAX_ANSWER_BYTES", len(b"a value"))
+    alone = await bench.answer("dso://p/plain")
+    assert isinstance(alone, WarmGiven)
+    monkeypatch.setattr("dso.agent.resolver.MAX_ANSWER", alone.weight + 10)
     body = await bench.body("dso://p/plain", "dso://p/json#user")
     assert [one["reference"] for one in body["resolved"]] == ["dso://p/plain"]
     assert [one["code"] for one in body["errors"]] == [codes.TOO_LARGE]

@@ -60,7 +60,7 @@ async def test_what_a_provider_said_is_for_those_who_may_read_everything(
 ) -> None:
     state: Any = State(rules)
     answer = await Endpoints(state).status(asked(caller))
-    told = json.loads(answer.body)
+    told = json.loads(b"".join(answer.body))
     assert told["providers"] == [{"name": "vault", "error": error, "code": "not_found"}]
     assert ("prod/db" in told["config_error"]) == (error != "not_found")
     assert told["config_error"]

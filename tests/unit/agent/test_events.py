@@ -60,7 +60,9 @@ async def test_a_slow_watcher_misses_the_oldest_and_is_told_how_many():
     lost, first, *rest = await watcher.next()
     assert (lost.name, lost.fields) == (LOST, {"count": 10})
     assert first.number == 11
-    assert len(rest) == MAX_WAITING - 1
+    while len(rest) < MAX_WAITING - 1:
+        rest += await watcher.next()  # some at a time, so that a reader who stops has little text waiting
+    assert rest[-1].number == MAX_WAITING + 10
     emit("y")
     assert [event.name for event in await watcher.next()] == ["y"]
 

@@ -381,7 +381,7 @@ def test_local_mode_shows_the_engines_events_only(
 
 @pytest.mark.parametrize(
     ("status", "fault", "code"),
-    [(403, Fault("permission_denied", "not you"), 41), (503, Fault("busy", "too many watch"), 40)],
+    [(403, Fault("permission_denied", "not you"), 41), (429, Fault("busy", "too many watch"), 65)],
 )
 def test_refusal_at_the_start_is_the_exit_code(
     user: User, agent: FakeAgent, status: int, fault: Fault, code: int

@@ -10,6 +10,7 @@ import pytest
 
 from dso import paths
 from dso.errors import (
+    AgentBusyError,
     AgentForbiddenError,
     AgentProtocolError,
     AgentUnavailableError,
@@ -128,7 +129,8 @@ REFUSALS: dict[str, tuple[Fault, type[DsoError]]] = {
     "endpoint": (Fault("unsupported", "there is no /v1/resolve"), AgentVersionError),
     "body": (Fault("invalid_request", "the body has an unknown field"), AgentProtocolError),
     "size": (Fault("too_large", "more than 1 MiB"), AgentProtocolError),
-    "busy": (Fault("busy", "1000 connections"), AgentUnavailableError),
+    "busy": (Fault("busy", "1000 connections"), AgentBusyError),
+    "busy for long": (Fault("busy", "1000 connections", retry_after=1e6), AgentBusyError),
     "defect": (Fault("internal", "see the log"), AgentProtocolError),
     "unknown": (Fault("brand_new_code", "?"), AgentProtocolError),
     "driver": (Fault("volume_unavailable", "not root"), FileSecretsUnavailableError),
@@ -144,6 +146,36 @@ def test_refused_request_is_the_error_its_code_means(agent: FakeAgent, client: A
         client.resolve(ResolveRequest(["dso://a"]))
     assert type(caught.value) is expected
     assert fault.message in caught.value.message
+
+
+def test_a_busy_agent_is_asked_again_when_it_says_it_may_have_room(
+    agent: FakeAgent, client: AgentClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 2:
+            del agent.answers["/v1/resolve"]
+
+    monkeypatch.setattr("dso.protocol.client.time.sleep", sleep)
+    agent.answers["/v1/resolve"] = refusal(429, Fault("busy", "no room", retry_after=2.5))
+    (one,) = client.resolve(ResolveRequest(["dso://prod/db"])).resolved
+    assert one.value is not None
+    assert slept == [2.5, 2.5]
+
+
+def test_a_busy_agent_is_not_waited_for_without_end(
+    agent: FakeAgent, client: AgentClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("dso.protocol.client.time.sleep", slept.append)
+    agent.answers["/v1/resolve"] = refusal(429, Fault("busy", "no room", retry_after=2.5))
+    with pytest.raises(AgentBusyError) as caught:
+        client.resolve(ResolveRequest(["dso://prod/db"]))
+    assert sum(slept) <= client_module.PATIENCE
+    assert caught.value.code == 65
+    assert caught.value.hint == "try again in 3 s"
 
 
 GARBAGE = {
