@@ -8,12 +8,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random as _random
-from contextlib import nullcontext
 from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from dso.agent.fairness.fetching import PORTION
+from dso.agent.fairness.fetching import place, portions
 from dso.agent.flights import Flight, ProviderHealth
 from dso.agent.landing import NEGATIVE_SECONDS, Landing, is_same
 from dso.agent.logbook import where
@@ -23,8 +22,7 @@ from dso.protocol.codes import INTERNAL, THROTTLED, TRANSIENT
 from dso.protocol.provider import ProviderError, SecretData
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from dso.agent.fairness.fetching import Allowance
     from dso.agent.seams import Emit, Fetch
@@ -112,8 +110,8 @@ class Cache:
             return await self._answers(self._launch(missing))
         allowance.charge(sum(key not in self._flights for key in missing))
         found: dict[Key, Cached | ProviderError] = {}
-        for portion in _portions(missing, allowance):
-            async with _place(allowance):
+        for portion in portions(missing, allowance):
+            async with place(allowance):
                 # While it waited, others may have fetched them, or the provider may have had enough.
                 now = self._clock()
                 at_hand = {key: self._at_hand(key, now) for key in portion}
@@ -168,8 +166,8 @@ class Cache:
             self._store.forget_failures()
         changed: dict[Key, bool | ProviderError] = {}
         flights: list[Flight] = []
-        for portion in _portions(wanted, allowance):
-            async with _place(allowance):
+        for portion in portions(wanted, allowance):
+            async with place(allowance):
                 now = self._clock()
                 waits = {key: self._provider(key.provider).throttled_until - now for key in portion}
                 changed.update((key, _throttled(key, wait)) for key, wait in waits.items() if wait > 0)
@@ -382,17 +380,6 @@ class Cache:
 
     def _evicted(self, _key: Key) -> None:
         self._counts["evicted"] += 1
-
-
-def _portions(keys: Sequence[Key], allowance: Allowance | None) -> Iterator[Sequence[Key]]:
-    """What is asked for together: all, where it is nobody's allowance."""
-    size = PORTION if allowance is not None else max(len(keys), 1)
-    for start in range(0, len(keys), size):
-        yield keys[start : start + size]
-
-
-def _place(allowance: Allowance | None) -> AbstractAsyncContextManager[None]:
-    return nullcontext() if allowance is None else allowance.place()
 
 
 def _repeated(error: ProviderError, seconds: float) -> ProviderError:

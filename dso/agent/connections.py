@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import math
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from dso.agent.access import Peer, peer_of
-from dso.agent.fairness.budgets import MEMBER_POOL, STRANGER_POOL, TRUSTED_POOL, Budget, Share
+from dso.agent.fairness.budgets import TRUSTED_POOL, Budget
+from dso.agent.web.limits import HEAD_TIMEOUT, Limits
 
 if TYPE_CHECKING:
     import socket
@@ -25,47 +27,17 @@ if TYPE_CHECKING:
     from dso.agent.logbook import Logbook
     from dso.agent.metrics import Metrics
 
-OF_TRUSTED = 512  # connections of root and the agent's own user
-OF_A_USER, OF_MEMBERS = 128, 768  # of a member of group dso, and of all of them
-OF_A_STRANGER, OF_STRANGERS = 4, 32  # of others
-IDLE_TIMEOUT = 60.0  # between requests, and before the first
-HEAD_TIMEOUT = 10.0  # from a request's first byte to the end of its head
-GRACE = 1.0  # for which a client that has just begun is spared when room has to be made
-SWEEP_INTERVAL = 1.0
+__all__ = ["BACKLOG", "HEAD_TIMEOUT", "Connection", "Hub", "Limits"]
+
 BACKLOG = 1024
 MAX_HEAD = 64 * 1024  # bytes of a request's head
 _AT_ONCE = 64  # connections that are accepted before others have their turn
 _READ_SIZE = 64 * 1024  # bytes that are read at a time
 _HIGH_WATER = 32 * 1024  # bytes that wait in a connection's buffer before its answer has to wait too
-_HALF_CLOSED_DELAY = 0.05
+_HALF_CLOSED_DELAY = 0.05  # seconds
 _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 IDLE, HEAD, BODY, ANSWER = "idle", "head", "body", "answer"
-
-
-class Limits:
-    """What connections may take; tests make them small."""
-
-    def __init__(
-        self,
-        *,
-        connections: int = OF_TRUSTED,
-        of_user: int = OF_A_USER,
-        of_members: int = OF_MEMBERS,
-        idle: float = IDLE_TIMEOUT,
-        head: float = HEAD_TIMEOUT,
-        grace: float = GRACE,
-        sweep: float = SWEEP_INTERVAL,
-    ) -> None:
-        self.shares = {
-            TRUSTED_POOL: Share(connections, connections),
-            MEMBER_POOL: Share(of_user, of_members),
-            STRANGER_POOL: Share(OF_A_STRANGER, OF_STRANGERS),
-        }
-        self.idle = idle
-        self.head = head
-        self.grace = grace
-        self.sweep = sweep
 
 
 class Connection(web.RequestHandler):
@@ -189,8 +161,7 @@ class Connection(web.RequestHandler):
 
     def overdue(self, now: float, limits: Limits) -> bool:
         """Whether it took too long over what it is at; bodies and answers have their own time limits."""
-        allowed = {IDLE: limits.idle, HEAD: limits.head}.get(self.state)
-        return allowed is not None and now - self.since > allowed
+        return now - self.since > {IDLE: limits.idle, HEAD: limits.head}.get(self.state, math.inf)
 
     def abort(self) -> None:
         """End it at once, whatever is still to be sent."""
@@ -330,7 +301,7 @@ class Hub:
             if not isinstance(error, OSError):
                 raise
         finally:
-            if self._coming.pop(coming, None) is not None:  # it was not opened
+            if self._coming.pop(coming, None):  # it was not opened
                 self._give_back(coming)
 
     def _make_room(self, pool: str | None = None, user: int | None = None) -> bool:

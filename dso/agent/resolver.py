@@ -119,11 +119,11 @@ class Resolver:
         subjects: dict[str, None] = {}
         room = MAX_ANSWER
         picks = self._picker.begin()
-        held = 0
+        held = work = 0
         for at, (text, (reference, (key, subject))) in enumerate(places.items(), 1):
-            if not at % AT_ONCE or held > _SLICE:
+            if not at % AT_ONCE or held + work > _SLICE:
                 hold(held)
-                held = 0
+                held = work = 0
                 await others_first()
             found, is_wanted = cached[key], wanted[text]
             if isinstance(found, ProviderError):
@@ -133,7 +133,7 @@ class Resolver:
             if picked.fault is not None:
                 faults[text] = picked.fault._replace(reference=text)
             elif (head := picks.head(picked, room, wanted=is_wanted)) is None:
-                held += picked.size  # the work is done all the same
+                work += picked.size
                 faults[text] = Fault(codes.TOO_LARGE, "the answer would exceed 16 MiB", reference=text)
             else:
                 size = len(head) + len(text) + TAIL

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dso.agent.connections import HEAD_TIMEOUT
-from dso.agent.server import BODY_TIMEOUT
+from dso.agent.web.exchange import BODY_TIMEOUT
 from tests.support.agent import Agent, ask
 from tests.support.canary import Canary
 from tests.support.memory import MIB, descriptors, resident, threads
@@ -81,8 +81,8 @@ def test_clients_that_send_a_byte_now_and_then_hinder_nobody(agent: Agent) -> No
 def test_a_request_that_is_never_finished_is_hung_up_on() -> None:
     """Whoever forgets a connection in the middle, or holds it on purpose, does not keep it for good."""
     assert 0 < HEAD_TIMEOUT <= BODY_TIMEOUT <= 30
-    hasty = "from dso.agent import connections, server; server.BODY_TIMEOUT = 2.0"
-    hasty += "; connections.Limits.__init__.__kwdefaults__['head'] = 1.0"
+    hasty = "from dso.agent.web import exchange, limits; exchange.BODY_TIMEOUT = 2.0"
+    hasty += "; limits.Limits.__init__.__kwdefaults__['head'] = 1.0"
     with Agent(before=hasty).use_fake() as agent, connections(agent.start(), 3) as unfinished:
         for connection, words in zip(unfinished, (b"GET /healthz HT", HEAD, HEAD + b'{"values":'), strict=True):
             connection.sendall(words)

@@ -17,6 +17,11 @@ def resident(pids: Iterable[int]) -> int:
     return sum(_status(pid, "VmRSS") * KIB for pid in pids)
 
 
+def peak(pid: int) -> int:
+    """The most resident memory a process has ever had, in bytes."""
+    return _status(pid, "VmHWM") * KIB
+
+
 def proportional(pids: Iterable[int]) -> int:
     """The same, but what several processes share is divided among them (PSS)."""
     return sum(_field(f"/proc/{pid}/smaps_rollup", "Pss") * KIB for pid in pids)

@@ -13,14 +13,16 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import signal
 import traceback
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dso.paths import PLUGIN_USER_PREFIX
 from tests.support.agent import Agent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 DSO_GROUP = 40100
 
@@ -41,9 +43,7 @@ def as_user(user: User, what: Callable[[], Any]) -> Any:
     if not child:
         try:
             os.close(reader)
-            os.setgroups(user.groups)
-            os.setresgid(user.uid, user.uid, user.uid)
-            os.setresuid(user.uid, user.uid, user.uid)
+            _become(user)
             answer = _answer(what)
             with os.fdopen(writer, "w") as stream:
                 stream.write(answer)
@@ -57,6 +57,12 @@ def as_user(user: User, what: Callable[[], Any]) -> Any:
         raise OSError(answer["errno"], os.strerror(answer["errno"]))
     assert "failed" not in answer, answer["failed"]
     return answer["result"]
+
+
+def _become(user: User) -> None:
+    os.setgroups(user.groups)
+    os.setresgid(user.uid, user.uid, user.uid)
+    os.setresuid(user.uid, user.uid, user.uid)
 
 
 def _answer(what: Callable[[], Any]) -> str:
@@ -100,3 +106,33 @@ class AgentWithUsers(Agent):
         """Its command line, in a mount name space of its own."""
         database = [self.path("passwd"), self.path("group")]
         return ["unshare", "--mount", "sh", "-euc", _WITH_DATABASE, "sh", *database, *super().command(*args)]
+
+
+@contextmanager
+def while_user(user: User, what: Callable[[Callable[[], None]], Any]) -> Iterator[int]:
+    """Have a child that is this user do something while the block lasts, which begins when it calls its argument.
+
+    The child ends with the block, whatever it is at; its pid.
+    """
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.close(reader)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            _become(user)
+            what(lambda: (os.write(writer, b"."), None)[1])
+            signal.pause()
+        except BaseException:  # noqa: BLE001  # pytest must not go on in the child
+            os.write(writer, traceback.format_exc().encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    try:
+        with os.fdopen(reader, "rb", buffering=0) as stream:
+            said = stream.read(4096)
+            assert said == b".", (said or b"the child ended before it began").decode()
+            yield child
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)

@@ -5,13 +5,17 @@ A provider that is asked too often throttles everybody, and what waits in its pl
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from dso.agent.fairness.rates import Rate
 from dso.agent.fairness.turns import AtOnce
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from contextlib import AbstractAsyncContextManager
+
+Secret = TypeVar("Secret")
 
 PORTION = 50  # secrets that are asked for together
 PORTIONS = 2  # of one user, at a time
@@ -44,3 +48,15 @@ class Allowance(NamedTuple):
     def place(self) -> AbstractAsyncContextManager[None]:
         """Wait until a portion may be asked for."""
         return self.fetching.places.of(self.user)
+
+
+def portions(secrets: Sequence[Secret], allowance: Allowance | None) -> Iterator[Sequence[Secret]]:
+    """What is asked for together: all, where it is nobody's allowance."""
+    size = PORTION if allowance is not None else max(len(secrets), 1)
+    for start in range(0, len(secrets), size):
+        yield secrets[start : start + size]
+
+
+def place(allowance: Allowance | None) -> AbstractAsyncContextManager[None]:
+    """Wait until a portion may be asked for: at once, where it is nobody's allowance."""
+    return nullcontext() if allowance is None else allowance.place()

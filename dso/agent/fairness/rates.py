@@ -46,8 +46,9 @@ class Rate:
     def owe(self, user: int, amount: float) -> None:
         """Take from a user's credit what was spent already."""
         now = self._clock()
-        for account in (user, _TOGETHER):
-            self._accounts[account] = self._credit(account, now) - amount, now
+        # What a user owes is that user's alone: it must not be the others who wait for it.
+        for account, share in ((user, amount), (_TOGETHER, min(amount, self._burst))):
+            self._accounts[account] = self._credit(account, now) - share, now
         if len(self._accounts) > _MAX_ACCOUNTS:
             self._drop_full(now)
 

@@ -100,6 +100,12 @@ def test_a_large_request_is_served_at_its_time_and_paid_for_later() -> None:
     rate.spend(ALICE, 1)
 
 
+def test_what_one_user_owes_nobody_else_waits_for() -> None:
+    rate = Rate("secrets", burst=100, per_second=1, together=2, clock=lambda: 0.0)
+    rate.spend(ALICE, 10_000)
+    rate.spend(BOB, 1)
+
+
 def test_users_together_have_a_rate_too_and_those_who_owe_nothing_are_forgotten() -> None:
     now = [0.0]
     rate = Rate("requests", burst=10, per_second=1, together=2, clock=lambda: now[0])

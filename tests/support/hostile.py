@@ -1,0 +1,133 @@
+"""What a hostile member of group dso does to an agent: each a function that attacks until its process is ended.
+
+`begun` is called when the attack is as bad as it gets, or has begun where it goes on for ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import select
+import socket
+from typing import TYPE_CHECKING
+
+from dso.protocol.agent import MAX_REQUEST_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    Begun = Callable[[], None]
+
+PIPELINED = b"GET /healthz HTTP/1.1\r\n\r\n"
+
+
+def request(method: str, target: str, body: bytes = b"", *, length: int | None = None) -> bytes:
+    """A request as it goes over the line; `length` is what its head says, where that is not so."""
+    size = len(body) if length is None else length
+    return f"{method} {target} HTTP/1.1\r\nHost: dso\r\nContent-Length: {size}\r\n\r\n".encode() + body
+
+
+def resolve(references: Sequence[str]) -> bytes:
+    """A request for values."""
+    return request("POST", "/v1/resolve", json.dumps({"values": list(references)}).encode())
+
+
+def many(prefix: str, count: int = 10_000) -> list[str]:
+    """So many references."""
+    return [f"{prefix}{number:05d}" for number in range(count)]
+
+
+def connected(path: str) -> socket.socket:
+    """A connection, which is waited for like anybody's."""
+    one = socket.socket(socket.AF_UNIX)
+    one.connect(path)
+    return one
+
+
+def hold(path: str, words: bytes, count: int, begun: Begun) -> None:
+    """Open connections, say something on each, and read nothing."""
+    kept = []
+    for _ in range(count):
+        one = connected(path)
+        kept.append(one)
+        one.setblocking(False)
+        with contextlib.suppress(OSError):
+            for start in range(0, len(words), 65536):
+                one.send(words[start : start + 65536])
+                select.select([], [one], [], 0.05)
+    begun()
+    select.select([], [], [])
+
+
+def unread(path: str, large: Sequence[str], begun: Begun) -> None:
+    """Ask for the largest answers there are on five connections, and read nothing of them."""
+    hold(path, resolve(large), 5, begun)
+
+
+def half_bodies(path: str, begun: Begun) -> None:
+    """Send all but the end of the largest bodies."""
+    hold(path, request("POST", "/v1/resolve", b" " * (MAX_REQUEST_BYTES - 1), length=MAX_REQUEST_BYTES), 200, begun)
+
+
+def half_heads(path: str, begun: Begun) -> None:
+    """Send heads without end."""
+    fields = b"".join(b"A%d: %s\r\n" % (number, b"x" * 8000) for number in range(120))
+    hold(path, b"GET /healthz HTTP/1.1\r\n" + fields, 200, begun)
+
+
+def silent(path: str, begun: Begun) -> None:
+    """Open more connections than there may be."""
+    hold(path, b"", 1100, begun)
+
+
+def streams(path: str, begun: Begun) -> None:
+    """Watch events on more connections than one may, and read nothing."""
+    hold(path, request("GET", "/v1/events"), 200, begun)
+
+
+def again(path: str, words: bytes, clients: int, begun: Begun) -> None:
+    """Ask on so many connections, each again as soon as it has got anything; anew when the agent hangs up."""
+    poll = select.epoll()
+    open_ones: dict[int, socket.socket] = {}
+
+    def replace(old: int | None = None) -> None:
+        if old is not None:
+            open_ones.pop(old).close()
+        one = connected(path)
+        one.setblocking(False)
+        open_ones[one.fileno()] = one
+        poll.register(one, select.EPOLLIN)
+        with contextlib.suppress(OSError):
+            one.send(words)
+
+    for _ in range(clients):
+        replace()
+    begun()
+    while True:
+        for descriptor, _ in poll.poll():
+            one = open_ones[descriptor]
+            try:
+                said = one.recv(1 << 20)
+                if not said:
+                    raise ConnectionError
+                while len(said) == 1 << 20:
+                    said = one.recv(1 << 20)
+                one.send(words)
+            except BlockingIOError:
+                continue
+            except OSError:
+                replace(descriptor)
+
+
+def pipelined(path: str, begun: Begun) -> None:
+    """Send requests ahead without end."""
+    again(path, PIPELINED * 2000, 64, begun)
+
+
+def come_and_go(path: str, begun: Begun) -> None:
+    """Connect and go away, all the time."""
+    begun()
+    while True:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as one:
+            one.connect(path)
+            one.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
