@@ -26,6 +26,7 @@ from tests.bench import (
     stack,
     startup,
 )
+from tests.bench.attacks import part as attacks
 from tests.bench.curves import part as curves
 from tests.bench.measure import CommandFailedError
 from tests.bench.part import Setting
@@ -49,6 +50,7 @@ PARTS: tuple[tuple[str, str, Callable[[Setting], Part]], ...] = (
     ("counts", "Instructions", counts.measure),
     ("stack", "A stack", stack.measure),
     ("agent", "The agent", cloud.measure),
+    ("attacks", "The agent under attack", attacks.measure),
     ("agent-curves", "The agent as it grows", agent_curves.measure),
     ("plugins", "Providers", providers.measure),
     ("peers", "Other programs", peers.measure),

@@ -18,20 +18,19 @@ from dso.agent.server import STREAMS
 from dso.agent.web.limits import OF_A_USER
 from tests.support import hostile
 from tests.support.agent import Answer, ask
+from tests.support.hostile import BATCH, LARGE
 from tests.support.memory import MIB, peak
 from tests.support.users import DSO_GROUP, AgentWithUsers, User, as_user, while_user
 from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tests.support.agent import Agent
 
 MALLORY = User("mallory", 40011, groups=(DSO_GROUP,))
 ALICE = User("alice", 40012, groups=(DSO_GROUP,))
 ROOT = User("root", 0)
-BATCH = [f"dso://fake/shop/secret-{number:03d}" for number in range(50)]
-LARGE = [f"dso://fake/large/{number}" for number in range(21)]
 MEMORY = 200 * MIB
 SECRETS = {"*": {"text": "a value of the usual length, about fifty characters"}}
 
@@ -69,33 +68,9 @@ def served(agent: Agent, user: User) -> None:
     assert found == len(BATCH)
 
 
-ATTACKS: dict[str, Callable[[str, Callable[[], None]], None]] = {
-    "large answers that are not read": lambda path, begun: hostile.unread(path, LARGE, begun),
-    "many large answers that are not read": lambda path, begun: hostile.hold(path, hostile.resolve(LARGE), 60, begun),
-    "one small answer after another that is not read": lambda path, begun: hostile.hold(
-        path, hostile.resolve(BATCH) * 40, 200, begun
-    ),
-    "bodies that do not end": hostile.half_bodies,
-    "heads that do not end": hostile.half_heads,
-    "connections that say nothing": hostile.silent,
-    "streams that are not read": hostile.streams,
-    "requests sent ahead": hostile.pipelined,
-    "connections that come and go": hostile.come_and_go,
-    "ten thousand warm references": lambda path, begun: hostile.again(
-        path, hostile.resolve(hostile.many("dso://fake/w/")), 20, begun
-    ),
-    "ten thousand long names": lambda path, begun: hostile.again(
-        path, hostile.resolve([f"dso://fake/{number:04d}" + "x" * 480 for number in range(2000)]), 20, begun
-    ),
-    "the log": lambda path, begun: hostile.again(path, hostile.request("GET", "/v1/logs"), 40, begun),
-    "the list of secrets": lambda path, begun: hostile.again(path, hostile.request("GET", "/v1/secrets"), 40, begun),
-    "reloading": lambda path, begun: hostile.again(path, hostile.request("POST", "/v1/reload"), 20, begun),
-}
-
-
-@pytest.mark.parametrize("attack", ATTACKS)
+@pytest.mark.parametrize("attack", hostile.ATTACKS)
 def test_one_hostile_member_shuts_nobody_out_and_takes_little_memory(agent: Agent, attack: str) -> None:
-    with while_user(MALLORY, partial(ATTACKS[attack], agent.socket)):
+    with while_user(MALLORY, partial(hostile.ATTACKS[attack], agent.socket)):
         for _ in range(10):
             served(agent, ALICE)
             served(agent, ROOT)

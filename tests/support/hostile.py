@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     Begun = Callable[[], None]
 
+BATCH = [f"dso://fake/shop/secret-{number:03d}" for number in range(50)]  # what honest users ask for
+LARGE = [f"dso://fake/large/{number}" for number in range(21)]  # of 3 MiB each, so that they fill the agent's cache
 PIPELINED = b"GET /healthz HTTP/1.1\r\n\r\n"
 
 
@@ -131,3 +133,24 @@ def come_and_go(path: str, begun: Begun) -> None:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as one:
             one.connect(path)
             one.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+
+
+# By what they are called in tests and in the benchmark.
+ATTACKS: dict[str, Callable[[str, Begun], None]] = {
+    "large answers that are not read": lambda path, begun: unread(path, LARGE, begun),
+    "many large answers that are not read": lambda path, begun: hold(path, resolve(LARGE), 60, begun),
+    "one small answer after another that is not read": lambda path, begun: hold(path, resolve(BATCH) * 40, 200, begun),
+    "bodies that do not end": half_bodies,
+    "heads that do not end": half_heads,
+    "connections that say nothing": silent,
+    "streams that are not read": streams,
+    "requests sent ahead": pipelined,
+    "connections that come and go": come_and_go,
+    "ten thousand warm references": lambda path, begun: again(path, resolve(many("dso://fake/w/")), 20, begun),
+    "ten thousand long names": lambda path, begun: again(
+        path, resolve([f"dso://fake/{number:04d}" + "x" * 480 for number in range(2000)]), 20, begun
+    ),
+    "the log": lambda path, begun: again(path, request("GET", "/v1/logs"), 40, begun),
+    "the list of secrets": lambda path, begun: again(path, request("GET", "/v1/secrets"), 40, begun),
+    "reloading": lambda path, begun: again(path, request("POST", "/v1/reload"), 20, begun),
+}
