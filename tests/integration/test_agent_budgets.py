@@ -35,11 +35,11 @@ MEMORY = 200 * MIB
 SECRETS = {"*": {"text": "a value of the usual length, about fifty characters"}}
 
 
-def made(secrets: dict[str, Any] | None = None, **settings: object) -> AgentWithUsers:
+def made(secrets: dict[str, Any] | None = None, **settings: Any) -> Agent:
     agent = AgentWithUsers(users=[MALLORY, ALICE], groups={"dso": DSO_GROUP})
     agent.write_secrets(SECRETS if secrets is None else secrets)
     agent.use_fake(**settings)
-    return agent.start()  # type: ignore[return-value]
+    return agent.start()
 
 
 @pytest.fixture

@@ -71,7 +71,8 @@ def slowest_percent(agent: Agent, batches: int) -> float:
                 found.append((time.perf_counter_ns() - begun) / 1e6)
         return found
 
-    return quantiles(as_user(ALICE, ask), n=100)[-1]
+    taken: list[float] = as_user(ALICE, ask)
+    return quantiles(taken, n=100)[-1]
 
 
 def attacked(name: str, batches: int, variant: str = "release") -> Attacked:

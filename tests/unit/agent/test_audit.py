@@ -30,7 +30,8 @@ class Written:
 
     @property
     def lines(self) -> list[str]:
-        return self.path.read_text(encoding="utf-8").splitlines()
+        with open(self.path, encoding="utf-8") as file:
+            return file.read().splitlines()
 
 
 def names_of(line: str) -> list[str]:
@@ -41,7 +42,7 @@ def names_of(line: str) -> list[str]:
         if rest.startswith('"'):
             name, end = json.JSONDecoder().raw_decode(rest)
         else:
-            end = re.match(r"[^,]*", rest).end()  # type: ignore[union-attr]
+            end = re.match(r"[^,]*", rest).end()
             name = rest[:end]
         found.append(name)
         rest = rest[end:].removeprefix(",")
@@ -68,9 +69,9 @@ def test_every_name_is_logged_in_numbered_lines_none_of_which_is_cut(tmp_path: A
     lines = log.lines
     assert [name for line in lines for name in names_of(line)] == list(names)
     assert max(map(len, lines)) < MAX_LINE
-    numbers = [re.search(r" part=(\d+)/(\d+) ", line).groups() for line in lines]  # type: ignore[union-attr]
+    numbers = [re.search(r" part=(\d+)/(\d+) ", line).groups() for line in lines]
     assert numbers == [(str(at), str(len(lines))) for at in range(1, len(lines) + 1)]
-    assert len({re.search(r" batch=(\d+) ", line).group(1) for line in lines}) == 1  # type: ignore[union-attr]
+    assert len({re.search(r" batch=(\d+) ", line).group(1) for line in lines}) == 1
     assert all(" uid=1000 pid=7 " in line for line in lines)
 
 
