@@ -16,7 +16,7 @@ class Weakness(NamedTuple):
     """Why a grant does not reach a directory below it.
 
     `directory` is where somebody else may put files, `why` continues a sentence about it, `remedy` is the
-    command that mends it.
+    command that mends it, or what to do instead.
     """
 
     directory: str
@@ -51,7 +51,7 @@ def weakness(granted: str, directory: str, uid: int) -> Weakness | None:
 
 
 def _weakness_of(directory: str, uid: int) -> Weakness | None:
-    from stat import S_ISDIR
+    from stat import S_ISDIR, S_ISVTX
 
     try:
         status = os.lstat(directory)
@@ -62,7 +62,9 @@ def _weakness_of(directory: str, uid: int) -> Weakness | None:
     if status.st_uid not in (uid, 0):
         return Weakness(directory, f"belongs to user {status.st_uid}", f"sudo chown {uid} {shell_word(directory)}")
     if status.st_mode & _OTHERS_WRITE:
-        return Weakness(directory, "can be written to by every user", f"chmod o-w {shell_word(directory)}")
+        is_meant = status.st_mode & S_ISVTX  # /tmp and the like
+        remedy = "move the project to a directory of your own" if is_meant else f"chmod o-w {shell_word(directory)}"
+        return Weakness(directory, "can be written to by every user", remedy)
     if status.st_mode & _GROUP_WRITE:
         return _weakness_of_group(directory, status.st_gid, uid)
     return None

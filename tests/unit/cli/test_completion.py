@@ -168,6 +168,19 @@ def test_names_of_secrets(ask: Ask, line: str, expected: list[str]) -> None:
     assert answer[-1] == ":4"
 
 
+def test_allow_offers_what_can_be_granted_and_deny_what_was(
+    ask: Ask, stored: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tmp_path / "project"
+    project.mkdir(mode=0o755)
+    monkeypatch.chdir(project)
+    assert ask("allow ") == ["shop", *NAMES, ":4"]
+    assert ask("deny ") == [":4"]
+    stored.ok("allow", "shop", "global/api_key")
+    assert ask("deny ") == ["shop", "global/api_key", ":4"]
+    assert ask("deny shop g") == ["global/api_key", ":4"]
+
+
 def test_new_name_begins_with_a_namespace_and_goes_on(ask: Ask) -> None:
     assert ask("secret mv shop/db sh") == ["shop/", ":6"]
 

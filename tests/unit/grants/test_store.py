@@ -12,7 +12,7 @@ import pytest
 
 from dso.errors import InsecurePermissionsError, NotGrantedError
 from dso.grants import coverage
-from dso.grants.store import Coverage, Grant, Grants, grant, revoke
+from dso.grants.store import Coverage, Grant, Grants, forget, grant, revoke
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,7 +120,9 @@ def test_a_directory_that_others_may_write_to_breaks_the_grant_for_what_is_below
     assert not found.allows("shop/key")
     (weak,) = found.weak
     assert weak.directory == str(shop / "drop")
-    assert weak.remedy == f"chmod o-w {shop / 'drop'}"
+    assert weak.remedy == (
+        f"chmod o-w {shop / 'drop'}" if mode != 0o1777 else "move the project to a directory of your own"
+    )
     assert Grants.load(file).at(str(shop)).allows("shop/key")
 
 
@@ -253,3 +255,28 @@ def test_a_directory_whose_name_is_not_text_can_be_granted(file: str, tmp_path: 
     odd = below(tmp_path, os.fsdecode(b"sh\xffop \n'x"))
     grant(str(odd), namespaces=["shop"], path=file)
     assert Grants.load(file).at(str(odd)).allows("shop/key")
+
+
+def test_a_grant_to_the_home_directory_or_above_is_for_that_directory_alone(
+    file: str, shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = below(shop, "home")
+    monkeypatch.setenv("HOME", str(home))
+    for directory in (shop, home):
+        grant(str(directory), namespaces=["bank"], path=file)
+    grants = Grants.load(file)
+    assert grants.at(str(shop)).allows("bank/key")
+    assert grants.at(str(home)).allows("bank/key")
+    assert not grants.at(str(below(home, "src", "clone"))).allows("bank/key")
+    assert not grants.at(str(below(shop, "other"))).allows("bank/key")
+
+
+def test_what_is_forgotten_is_forgotten_everywhere_but_for_settings(file: str, shop: Path, tmp_path: Path) -> None:
+    other = below(tmp_path, "other")
+    grant(str(shop), namespaces=["bank", "shop"], configuration=True, path=file)
+    grant(str(other), secrets=["global/x", "bank/y"], path=file)
+    assert forget(namespaces=["bank"], secrets=["global/x"], path=file) == [str(other), str(shop)]
+    assert Grants.load(file).list() == [Grant(str(other), (), ("bank/y",)), Grant(str(shop), ("shop",), (), True)]
+    assert forget(namespaces=["none"], path=file) == []
+    forget(everything=True, path=file)
+    assert Grants.load(file).list() == [Grant(str(shop), (), (), True)]
