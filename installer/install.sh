@@ -44,24 +44,150 @@ misuse() {
 has() { command -v "$1" >/dev/null 2>&1; }
 is_system() { [ "$uid" = 0 ]; }
 
-settings() {
+# Who is trusted, and with what. From this line on install.sh and uninstall.sh have the same functions.
+
+# Root may have got PATH, HOME and others from a user (su, or sudo that keeps them). What of them leads to a place that
+# somebody else may write to is not used.
+surroundings() {
     set -u
     umask 022
     LC_ALL=C
     export LC_ALL
     unset CDPATH
-    PATH=$PATH:/usr/sbin:/sbin
+    newline='
+'
+    judged=$newline shared='' uid=$(command -p id -u 2>/dev/null || id -u) || exit 1
+    if [ "$uid" != 0 ]; then
+        # a group that is the user's alone, as Debian's and Fedora's users have, may write as the user may
+        [ "$(id -gn 2>/dev/null)" != "$(id -un 2>/dev/null)" ] || shared="-o ! -perm -2 -group $(id -g)"
+        PATH=$PATH:/usr/sbin:/sbin
+        return
+    fi
+    unset OPENSSL_CONF OPENSSL_MODULES OPENSSL_ENGINES TAR_OPTIONS GZIP GREP_OPTIONS CURL_HOME WGETRC
+    rest=$PATH: usable='' left=''
+    PATH=/usr/sbin:/usr/bin:/sbin:/bin
+    while [ -n "$rest" ]; do
+        each=${rest%%:*} rest=${rest#*:}
+        case $each in
+        /*) ! is_safe "$each" || { usable=$usable$each: && continue; } ;;
+        esac
+        left="$left ${each:-.}"
+    done
+    PATH=${usable:-/usr/bin:/bin:}/usr/sbin:/sbin
+    [ -z "$left" ] || warn "not used of PATH, since others than root may write there:$left"
+    is_safe "${DOCKER_CONFIG:-${HOME:-}/.docker}/cli-plugins" || { unset DOCKER_CONFIG && HOME=/; }
+    export PATH HOME
+}
+
+# is_safe PATH: nobody but root and us can change what is there: neither it nor a directory on the way, links and where
+# they lead to included; if it is missing, the directory that it would be in. $flaw says what is wrong otherwise.
+is_safe() {
+    at='' todo=$1/ hops=0
+    while :; do
+        part=''
+        while [ -n "$todo" ] && [ -z "$part" ]; do
+            part=${todo%%/*} todo=${todo#*/}
+            [ "$part" != . ] || part=''
+        done
+        if [ -z "$part" ] || { [ ! -e "$at/$part" ] && [ ! -L "$at/$part" ]; }; then
+            is_ours_alone "${at:-/}" ''
+            return
+        fi
+        # in /tmp others may write, and yet not replace what is ours
+        is_ours_alone "${at:-/}" '-o -type d -perm -1000' || return 1
+        if [ "$part" = .. ]; then
+            at=${at%/*}
+        elif [ -L "$at/$part" ]; then
+            is_ours_alone "$at/$part" '' || return 1
+            hops=$((hops + 1)) todo=$(readlink "$at/$part")/$todo
+            [ "$hops" -lt 40 ] || { flaw="$1 is a link to itself" && return 1; }
+            case $todo in /*) at='' ;; esac
+        else
+            at=$at/$part
+        fi
+    done
+}
+is_ours_alone() { # PATH WHAT-IS-RIGHT-TOO
+    case $judged in *"$newline$2 $1$newline"*) return 0 ;; esac
+    # whatever keeps `find` from answering is no yes
+    if [ -z "$(find "$1" -prune \( -user 0 -o -user "$uid" \) 2>/dev/null)" ]; then
+        flaw="$1 belongs to another user"
+        return 1
+    fi
+    # shellcheck disable=SC2086  # words
+    if [ -z "$(find "$1" -prune \( -type l -o ! -perm -2 ! -perm -20 $shared $2 \) 2>/dev/null)" ]; then
+        flaw="other users may write to $1 (chmod go-w $1)"
+        return 1
+    fi
+    judged="$judged$2 $1$newline"
+}
+
+# is_known PATH: a file that a release of DSO may have put there; nothing else in a manifest or a journal counts.
+is_known() {
+    case $1 in
+    */../*) return 1 ;;
+    "${home%/lib/dso}/bin/dso-agent" | "$home/install.sh" | "$home/uninstall.sh" | "$home/manifest") return 0 ;;
+    "$home/plugins/dso-provider-"* | /*/cli-plugins/docker-dso) return 0 ;;
+    /usr/local/lib/sysusers.d/dso.conf | /usr/lib/sysusers.d/dso.conf) return 0 ;;
+    /usr/local/lib/systemd/system/dso-* | /usr/lib/systemd/system/dso-*)
+        case ${1##*/} in *[!A-Za-z0-9@._-]*) return 1 ;; esac
+        return 0 ;;
+    esac
+    for share_dir in "${home%/lib/dso}/share" "${home%/dso}"; do
+        case $1 in
+        "$share_dir/bash-completion/completions/docker-dso" | "$share_dir/zsh/site-functions/_docker-dso" | \
+            "$share_dir/fish/vendor_completions.d/docker-dso.fish" | "$share_dir/man/man"[158]/*dso* | \
+            "$share_dir/doc/dso/"*) return 0 ;;
+        esac
+    done
+    return 1
+}
+
+# is_known_above DIRECTORY: one that such files are in or below, of those in $listed or of another version's.
+is_known_above() {
+    case $1 in */../* | */..) return 1 ;; esac
+    case "$newline$listed" in *"$newline$1/"*) return 0 ;; esac
+    for each in "$home/plugins/" "${home%/lib/dso}/bin/" /usr/local/lib/systemd/system/ /usr/lib/systemd/system/ \
+        /usr/local/lib/sysusers.d/ /usr/lib/sysusers.d/ \
+        "${home%/lib/dso}/lib/docker/cli-plugins/"; do
+        case $each in "$1"/*) return 0 ;; esac
+    done
+    for share_dir in "${home%/lib/dso}/share" "${home%/dso}"; do
+        case $1 in "$share_dir/doc/dso" | "$share_dir/doc/dso/"*) return 0 ;; esac
+        for each in doc bash-completion/completions zsh/site-functions fish/vendor_completions.d \
+            man/man1 man/man5 man/man8; do
+            case $share_dir/$each/ in "$1"/*) return 0 ;; esac
+        done
+    done
+    return 1
+}
+
+# check_record FILE: a manifest or a journal says what to remove, so it has to be of the installer.
+check_record() {
+    [ -e "$1" ] || [ -L "$1" ] || return 0
+    is_safe "$1" || die "$1 is not trusted: $flaw" \
+        "whoever can change it chooses what is removed; see what it lists before you mend that"
+    listed=$(sed -n 's/^file [^ ]* [^ ]* //p; s/^old //p; s/^new //p' "$1") || die "cannot read $1"
+    printf '%s\n' "$listed" | while read -r path; do
+        [ -z "$path" ] || is_known "$path" || die "$1 is not trusted: it lists $path, which DSO does not install" \
+            "if a newer version of DSO wrote it, use the scripts of that version, in $home"
+    done || exit 1
+    sed -n 's/^dir //p' "$1" | while read -r path; do
+        is_known_above "$path" || die "$1 is not trusted: it lists the directory $path, which DSO does not make"
+    done || exit 1
+}
+
+# From here on they differ.
+
+settings() {
     # `make dist` writes these two: the base64 of the release key (Ed25519, SubjectPublicKeyInfo), the URL
     release_key='@RELEASE_KEY@'
     published='@BASE_URL@'
     base_url=${DSO_BASE_URL:-}
-    uid=$(id -u) || exit 1
     version='' offline='' prefix='' providers='' no_agent='' dry_run='' allow_http=''
-    work='' lock='' has_changed='' was_active='' was_restarted='' is_latest=''
+    work='' lock='' has_changed='' was_active='' was_restarted='' is_named=''
     all_providers='vault aws azure huawei'
     units='dso-agent.service dso-agent.socket dso-volume.socket'
-    newline='
-'
 }
 
 options() {
@@ -84,7 +210,7 @@ options() {
         esac
         [ -n "$value" ] || misuse "$option needs a value"
         case $option in
-        --version) version=${value#v} ;;
+        --version) version=${value#v} is_named=yes ;;
         --offline) offline=$value ;;
         --base-url) base_url=$value ;;
         --prefix) prefix=$value ;;
@@ -172,6 +298,7 @@ places() {
     prefix=${prefix%/}
     case $prefix in
     *"$newline"* | *\\* | *'|'* | *'&'*) die "the prefix has a character that cannot be used: $prefix" ;;
+    */../* | */..) die "no plain path: $prefix" "name the prefix without \`..\`" ;;
     esac
     if is_system; then
         case $prefix in
@@ -194,6 +321,8 @@ places() {
         home=$share/dso plugin=${DOCKER_CONFIG:-$HOME/.docker}/cli-plugins
     fi
     manifest=$home/manifest journal=$home/.journal
+    is_safe "$home" || die "$home is not trusted: $flaw" "whoever can write there decides what runs; or see --prefix"
+    for each in "$manifest" "$journal" "$journal.done"; do check_record "$each"; done
 }
 
 check_home() {
@@ -203,7 +332,8 @@ check_home() {
         "as another user by sudo: \`sudo -H\`; for the whole machine: run this as root"
     for each in "${DOCKER_CONFIG:-$HOME/.docker}" "${XDG_DATA_HOME:-$HOME/.local/share}"; do
         case $each in
-        *"$newline"* | [!/]*) die "no absolute path: $each" "see DOCKER_CONFIG, XDG_DATA_HOME and HOME" ;;
+        *"$newline"* | [!/]* | */../* | */..)
+            die "no absolute path: $each" "see DOCKER_CONFIG, XDG_DATA_HOME and HOME" ;;
         esac
         if [ -e "$each" ] && [ ! -w "$each" ]; then
             die "you may not write to $each" "sudo chown -R $(id -un) '$each'"
@@ -213,16 +343,16 @@ check_home() {
 
 # Getting it
 
-fetch() { # URL FILE
+fetch() { # URL FILE BLOCKS: no more than that, of 512 bytes
     say "downloading $1"
-    if has curl; then
-        curl -fsSL --proto "$protocols" --proto-redir "$protocols" --retry 2 --connect-timeout 20 \
-            -o "$2" "$1" </dev/null
-    elif has wget; then
-        wget -q -O "$2" "$1" </dev/null
-    else
-        die "neither curl nor wget is here" "install one of them, or use --offline TARBALL"
-    fi || die "cannot download $1" "see above; is the address right? Without a network: --offline TARBALL"
+    has curl || has wget || die "neither curl nor wget is here" "install one of them, or use --offline TARBALL"
+    (
+        ulimit -f "$3"
+        if has curl; then
+            exec curl -fsSL --proto "$protocols" --proto-redir "$protocols" --retry 2 --connect-timeout 20 -o "$2" "$1"
+        fi
+        exec wget -q -O "$2" "$1"
+    ) </dev/null || die "cannot download $1" "see above; is the address right? Without a network: --offline TARBALL"
 }
 
 check_url() {
@@ -248,15 +378,36 @@ check_url() {
 download() {
     check_url
     if [ -z "$version" ]; then
-        fetch "$base_url/latest" "$work/latest"
-        version=$(head -c 100 "$work/latest" | head -n 1)
-        is_version "$version" || die "$base_url/latest holds no version"
-        is_latest=yes
+        fetch "$base_url/latest" "$work/latest" 128
+        read_latest
+        check_version
     fi
     top=dso-$version-linux-$arch
-    fetch "$base_url/$top.tar.gz" "$work/tarball"
+    fetch "$base_url/$top.tar.gz" "$work/tarball" 2097152
     archive=$work/tarball
 }
+
+# A version, since when and until when it is the latest, and the signature of these three lines, in both forms.
+# Without it an old release, signed as it is, could be served for ever.
+read_latest() {
+    unnamed="--version VERSION installs one that you name"
+    head -n 3 "$work/latest" >"$work/statement"
+    sed -n '4s/^signature //p' "$work/latest" | openssl base64 -d -A >"$work/statement.sig" 2>/dev/null
+    sed 1,4d "$work/latest" >"$work/statement.csr"
+    [ -s "$work/statement.sig" ] || die "$base_url/latest is not signed" "$unnamed"
+    verify_signature "$work/statement" || die "the signature of $base_url/latest is not of DSO's release key" "$unnamed"
+    version=$(head -n 1 "$work/statement")
+    since=$(sed -n '2s/^since \([0-9-]*\)$/\1/p' "$work/statement")
+    until=$(sed -n '3s/^until \([0-9-]*\)$/\1/p' "$work/statement")
+    is_version "$version" && is_day "$since" && is_day "$until" || die "$base_url/latest holds no version"
+    today=$(date -u +%Y-%m-%d)
+    is_day "$today" && [ "$(days "$today")" -ge "$(days "$since")" ] ||
+        die "$base_url/latest is of $since, and the clock of this machine says $today" "set the clock; or $unnamed"
+    [ "$(days "$today")" -le "$(days "$until")" ] || die "$base_url/latest held until $until, so it may be kept back" \
+        "ask who publishes DSO there for a newer one; $unnamed ($version, say)"
+}
+is_day() { printf '%s\n' "$1" | grep -Exq '[0-9]{4}-[0-9]{2}-[0-9]{2}'; }
+days() { printf '%s' "$1" | tr -d -; } # to be compared
 
 take_offline() {
     [ -e "$offline" ] || die "there is no $offline"
@@ -322,11 +473,7 @@ unpack() {
 
 verify() {
     [ -f "$tree/SHA256SUMS" ] && [ -f "$tree/SHA256SUMS.sig" ] || bad "the release is not signed"
-    case $release_key in
-    @*) die "this install.sh has no release key: it is the source, not a release" "\`make dist\` makes one" ;;
-    esac
-    printf -- '-----BEGIN PUBLIC KEY-----\n%s\n-----END PUBLIC KEY-----\n' "$release_key" >"$work/key.pem"
-    verify_signature || bad "the signature is not of DSO's release key"
+    verify_signature "$tree/SHA256SUMS" || bad "the signature is not of DSO's release key"
     ! grep -Evq '^[0-9a-f]{64}  [A-Za-z0-9._+@=~/-]+$' "$tree/SHA256SUMS" || bad "SHA256SUMS is faulty"
     cut -c 67- "$tree/SHA256SUMS" | sort >"$work/listed"
     (cd "$tree" && find . -type f) | sed 's|^\./||' | grep -Evx 'SHA256SUMS(\.sig|\.csr)?' | sort >"$work/present"
@@ -338,19 +485,25 @@ verify() {
     say "signature and checksums of DSO $version are right"
 }
 
+# verify_signature FILE, with FILE.sig and FILE.csr beside it
 verify_signature() {
+    case $release_key in
+    @*) die "this install.sh has no release key: it is the source, not a release" "\`make dist\` makes one" ;;
+    esac
+    printf -- '-----BEGIN PUBLIC KEY-----\n%s\n-----END PUBLIC KEY-----\n' "$release_key" >"$work/key.pem"
+    signed=$1
     if openssl pkeyutl -help 2>&1 | grep -q -- -rawin; then
-        openssl pkeyutl -verify -pubin -inkey "$work/key.pem" -rawin -in "$tree/SHA256SUMS" \
-            -sigfile "$tree/SHA256SUMS.sig" >/dev/null 2>&1 </dev/null
+        openssl pkeyutl -verify -pubin -inkey "$work/key.pem" -rawin -in "$signed" -sigfile "$signed.sig" \
+            >/dev/null 2>&1 </dev/null
         return
     fi
-    # OpenSSL 1.1.1 verifies Ed25519 in certificate requests only: here is one for the checksums' own checksum.
+    # OpenSSL 1.1.1 verifies Ed25519 in certificate requests only: here is one for the file's checksum.
     # It succeeds, whatever it finds, and says what it found.
-    [ -f "$tree/SHA256SUMS.csr" ] || die "$(openssl version) cannot verify this release" "OpenSSL 3 can"
-    request() { openssl req -config /dev/null -in "$tree/SHA256SUMS.csr" -noout "$@" 2>&1 </dev/null; }
+    [ -s "$signed.csr" ] || die "$(openssl version) cannot verify this release" "OpenSSL 3 can"
+    request() { openssl req -config /dev/null -in "$signed.csr" -noout "$@" 2>&1 </dev/null; }
     [ "$(request -verify)" = "verify OK" ] &&
         [ "$(request -pubkey)" = "$(cat "$work/key.pem")" ] &&
-        [ "$(request -subject | tr -d ' ')" = "subject=CN=$(hash_of "$tree/SHA256SUMS")" ]
+        [ "$(request -subject | tr -d ' ')" = "subject=CN=$(hash_of "$signed")" ]
 }
 
 # What goes where: lines MODE SOURCE DESTINATION
@@ -382,6 +535,8 @@ plan() {
     while read -r mode name path; do
         [ -f "$tree/$name" ] || die "the release has no $name"
         [ ! -d "$path" ] || die "$path is a directory, and a file has to go there"
+        is_known "$path" || die "the release has $name, and this install.sh does not know it"
+        is_safe "${path%/*}" || die "$path would not be safe: $flaw" "nothing was changed; mend that, or see --prefix"
     done <"$work/plan" || exit 1
     write_manifest
     add 644 ../../manifest "$manifest"
@@ -477,14 +632,22 @@ differences() {
     done <"$work/former"
 }
 
+# Older than what is installed only by name.
 check_version() {
     former=''
     [ ! -f "$manifest" ] || former=$(sed -n 's/^version //p' "$manifest")
-    [ -n "$former" ] && [ "$former" != "$version" ] && [ -n "$is_latest" ] || return 0
-    # 1.0.0-rc1 comes before 1.0.0, so that is 1.0.0~ here: ~ comes last in ASCII
-    newest=$(printf '%s\n' "$former" "$version" | sed 's/^[^-]*$/&~/' | sort -t . -k 1,1n -k 2,2n -k 3,3n | tail -n 1)
-    [ "${newest%\~}" = "$version" ] || die "DSO $former is installed, and $base_url offers an older one, $version" \
+    [ -n "$former" ] && [ -z "$is_named" ] && [ "$former" != "$version" ] || return 0
+    newest=$(printf '%s\n' "$former" "$version" | by_age | tail -n 1)
+    source=${offline:-$base_url}
+    [ "$newest" = "$version" ] || die "DSO $former is installed, and $source offers an older one, $version" \
         "to go back to it: --version $version"
+}
+
+# Sorts versions. Numbers are padded, to be compared as numbers; 1.0.0-rc1 comes before 1.0.0, and that before 1.0.0.1:
+# it is 1.0.0~ here, for ~ comes last in ASCII.
+by_age() {
+    sed 'h; s/^\([0-9]*\.[0-9]*\.[0-9]*\)\([.+].*\)*$/\1~\2/; s/[0-9][0-9]*/00000000000&/g
+        s/0*\([0-9]\{12\}\)/\1/g; G; s/\n/ /' | sort | sed 's/^.* //'
 }
 
 # Doing it. The journal says what is to be put back, by whoever finds it. It is there before anything changes, and is
@@ -698,14 +861,6 @@ hints() {
         [ -z "$agent" ] || [ ! -f "/etc/systemd/system/$unit" ] ||
             warn "/etc/systemd/system/$unit takes the place of what was installed; remove it unless it is meant to"
     done
-    if [ -n "$agent" ]; then
-        directory=$home/plugins
-        while [ -n "$directory" ]; do
-            [ -z "$(find "$directory/." -prune \( -perm -20 -o -perm -2 \) ! -perm -1000)" ] ||
-                warn "the agent starts no plugin below a directory that others may write to: chmod go-w $directory"
-            directory=${directory%/*}
-        done
-    fi
     if ! is_system; then
         say "Next: docker dso init"
     elif [ -z "$former" ] && [ -n "$agent" ]; then
@@ -714,6 +869,7 @@ hints() {
 }
 
 main() {
+    surroundings
     settings
     options "$@"
     trap finish EXIT
@@ -725,11 +881,12 @@ main() {
     places
     work=$(umask 077 && mktemp -d "${TMPDIR:-/tmp}/dso-install.XXXXXX") || die "cannot make a temporary directory" \
         "TMPDIR names a place for it"
+    is_safe "$work" || die "the temporary directory is not safe: $flaw" "TMPDIR names another place for it"
     if [ -n "$offline" ]; then take_offline; else download; fi
     unpack
     verify
     check_version
-    [ -n "$dry_run" ] || { take_lock && recover; }
+    [ -n "$dry_run" ] || { take_lock && recover && check_version; }
     plan
     look_at_agent
     if [ ! -s "$work/changed" ] && [ ! -s "$work/obsolete" ]; then

@@ -18,6 +18,7 @@ USAGE
 }
 
 say() { printf '%s\n' "$*"; }
+warn() { printf 'Warning: %s\n' "$*" >&2; }
 die() {
     printf 'Error: %s\n' "$1" >&2
     [ $# -lt 2 ] || printf '  hint: %s\n' "$2" >&2
@@ -27,6 +28,141 @@ misuse() {
     printf 'Error: %s\n  hint: uninstall.sh --help\n' "$1" >&2
     exit 2
 }
+# Who is trusted, and with what. From this line on install.sh and uninstall.sh have the same functions.
+
+# Root may have got PATH, HOME and others from a user (su, or sudo that keeps them). What of them leads to a place that
+# somebody else may write to is not used.
+surroundings() {
+    set -u
+    umask 022
+    LC_ALL=C
+    export LC_ALL
+    unset CDPATH
+    newline='
+'
+    judged=$newline shared='' uid=$(command -p id -u 2>/dev/null || id -u) || exit 1
+    if [ "$uid" != 0 ]; then
+        # a group that is the user's alone, as Debian's and Fedora's users have, may write as the user may
+        [ "$(id -gn 2>/dev/null)" != "$(id -un 2>/dev/null)" ] || shared="-o ! -perm -2 -group $(id -g)"
+        PATH=$PATH:/usr/sbin:/sbin
+        return
+    fi
+    unset OPENSSL_CONF OPENSSL_MODULES OPENSSL_ENGINES TAR_OPTIONS GZIP GREP_OPTIONS CURL_HOME WGETRC
+    rest=$PATH: usable='' left=''
+    PATH=/usr/sbin:/usr/bin:/sbin:/bin
+    while [ -n "$rest" ]; do
+        each=${rest%%:*} rest=${rest#*:}
+        case $each in
+        /*) ! is_safe "$each" || { usable=$usable$each: && continue; } ;;
+        esac
+        left="$left ${each:-.}"
+    done
+    PATH=${usable:-/usr/bin:/bin:}/usr/sbin:/sbin
+    [ -z "$left" ] || warn "not used of PATH, since others than root may write there:$left"
+    is_safe "${DOCKER_CONFIG:-${HOME:-}/.docker}/cli-plugins" || { unset DOCKER_CONFIG && HOME=/; }
+    export PATH HOME
+}
+
+# is_safe PATH: nobody but root and us can change what is there: neither it nor a directory on the way, links and where
+# they lead to included; if it is missing, the directory that it would be in. $flaw says what is wrong otherwise.
+is_safe() {
+    at='' todo=$1/ hops=0
+    while :; do
+        part=''
+        while [ -n "$todo" ] && [ -z "$part" ]; do
+            part=${todo%%/*} todo=${todo#*/}
+            [ "$part" != . ] || part=''
+        done
+        if [ -z "$part" ] || { [ ! -e "$at/$part" ] && [ ! -L "$at/$part" ]; }; then
+            is_ours_alone "${at:-/}" ''
+            return
+        fi
+        # in /tmp others may write, and yet not replace what is ours
+        is_ours_alone "${at:-/}" '-o -type d -perm -1000' || return 1
+        if [ "$part" = .. ]; then
+            at=${at%/*}
+        elif [ -L "$at/$part" ]; then
+            is_ours_alone "$at/$part" '' || return 1
+            hops=$((hops + 1)) todo=$(readlink "$at/$part")/$todo
+            [ "$hops" -lt 40 ] || { flaw="$1 is a link to itself" && return 1; }
+            case $todo in /*) at='' ;; esac
+        else
+            at=$at/$part
+        fi
+    done
+}
+is_ours_alone() { # PATH WHAT-IS-RIGHT-TOO
+    case $judged in *"$newline$2 $1$newline"*) return 0 ;; esac
+    # whatever keeps `find` from answering is no yes
+    if [ -z "$(find "$1" -prune \( -user 0 -o -user "$uid" \) 2>/dev/null)" ]; then
+        flaw="$1 belongs to another user"
+        return 1
+    fi
+    # shellcheck disable=SC2086  # words
+    if [ -z "$(find "$1" -prune \( -type l -o ! -perm -2 ! -perm -20 $shared $2 \) 2>/dev/null)" ]; then
+        flaw="other users may write to $1 (chmod go-w $1)"
+        return 1
+    fi
+    judged="$judged$2 $1$newline"
+}
+
+# is_known PATH: a file that a release of DSO may have put there; nothing else in a manifest or a journal counts.
+is_known() {
+    case $1 in
+    */../*) return 1 ;;
+    "${home%/lib/dso}/bin/dso-agent" | "$home/install.sh" | "$home/uninstall.sh" | "$home/manifest") return 0 ;;
+    "$home/plugins/dso-provider-"* | /*/cli-plugins/docker-dso) return 0 ;;
+    /usr/local/lib/sysusers.d/dso.conf | /usr/lib/sysusers.d/dso.conf) return 0 ;;
+    /usr/local/lib/systemd/system/dso-* | /usr/lib/systemd/system/dso-*)
+        case ${1##*/} in *[!A-Za-z0-9@._-]*) return 1 ;; esac
+        return 0 ;;
+    esac
+    for share_dir in "${home%/lib/dso}/share" "${home%/dso}"; do
+        case $1 in
+        "$share_dir/bash-completion/completions/docker-dso" | "$share_dir/zsh/site-functions/_docker-dso" | \
+            "$share_dir/fish/vendor_completions.d/docker-dso.fish" | "$share_dir/man/man"[158]/*dso* | \
+            "$share_dir/doc/dso/"*) return 0 ;;
+        esac
+    done
+    return 1
+}
+
+# is_known_above DIRECTORY: one that such files are in or below, of those in $listed or of another version's.
+is_known_above() {
+    case $1 in */../* | */..) return 1 ;; esac
+    case "$newline$listed" in *"$newline$1/"*) return 0 ;; esac
+    for each in "$home/plugins/" "${home%/lib/dso}/bin/" /usr/local/lib/systemd/system/ /usr/lib/systemd/system/ \
+        /usr/local/lib/sysusers.d/ /usr/lib/sysusers.d/ \
+        "${home%/lib/dso}/lib/docker/cli-plugins/"; do
+        case $each in "$1"/*) return 0 ;; esac
+    done
+    for share_dir in "${home%/lib/dso}/share" "${home%/dso}"; do
+        case $1 in "$share_dir/doc/dso" | "$share_dir/doc/dso/"*) return 0 ;; esac
+        for each in doc bash-completion/completions zsh/site-functions fish/vendor_completions.d \
+            man/man1 man/man5 man/man8; do
+            case $share_dir/$each/ in "$1"/*) return 0 ;; esac
+        done
+    done
+    return 1
+}
+
+# check_record FILE: a manifest or a journal says what to remove, so it has to be of the installer.
+check_record() {
+    [ -e "$1" ] || [ -L "$1" ] || return 0
+    is_safe "$1" || die "$1 is not trusted: $flaw" \
+        "whoever can change it chooses what is removed; see what it lists before you mend that"
+    listed=$(sed -n 's/^file [^ ]* [^ ]* //p; s/^old //p; s/^new //p' "$1") || die "cannot read $1"
+    printf '%s\n' "$listed" | while read -r path; do
+        [ -z "$path" ] || is_known "$path" || die "$1 is not trusted: it lists $path, which DSO does not install" \
+            "if a newer version of DSO wrote it, use the scripts of that version, in $home"
+    done || exit 1
+    sed -n 's/^dir //p' "$1" | while read -r path; do
+        is_known_above "$path" || die "$1 is not trusted: it lists the directory $path, which DSO does not make"
+    done || exit 1
+}
+
+# From here on they differ.
+
 has_systemd() { [ -d /run/systemd/system ] && command -v systemctl >/dev/null 2>&1; }
 
 options() {
@@ -59,9 +195,18 @@ find_manifest() {
             if [ "$uid" = 0 ]; then home=/usr/local/lib/dso; else home=${XDG_DATA_HOME:-${HOME:-}/.local/share}/dso; fi
         fi
     fi
+    case $home in
+    /*) ;;
+    *) home=$(pwd -P)/$home ;;
+    esac
     manifest=$home/manifest
     [ -f "$manifest" ] || die "DSO is not installed: there is no $manifest" "with another prefix: --prefix DIR"
     [ -w "$home" ] || die "you may not remove what is in $home" "run this as root: sudo $home/uninstall.sh"
+    # the same directory by the name that the manifest has for it: links may lead there
+    named=$(sed -n 's|^file [^ ]* [^ ]* \(/.*\)/uninstall\.sh$|\1|p' "$manifest")
+    [ -z "$named" ] || [ "$(cd "$named" 2>/dev/null && pwd -P)" != "$(cd "$home" && pwd -P)" ] || home=$named
+    # the journals are of an installation that was interrupted
+    for each in "$manifest" "$home/.journal" "$home/.journal.done"; do check_record "$each"; done
     agent=$(sed -n 's/^agent //p' "$manifest")
     units=$(sed -n 's|^file [^ ]* [^ ]* .*/systemd/system/||p' "$manifest")
 }
@@ -70,7 +215,7 @@ find_manifest() {
 find_vault() {
     vault=$(getent passwd "$uid" 2>/dev/null | cut -d : -f 6)
     vault=${vault:-${HOME:-}}/.dso
-    [ -f "$vault/vault.enc" ] || vault=''
+    [ -f "$vault/vault.enc" ] && [ -n "$(find "$vault/." -prune -user "$uid" 2>/dev/null)" ] || vault=''
 }
 
 confirm() { # QUESTION
@@ -126,7 +271,6 @@ stop_units() {
 
 # The manifest goes last: whoever is interrupted can go on.
 remove_files() {
-    # the journals are of an installation that was interrupted
     for each in "$manifest" "$home/.journal" "$home/.journal.done"; do
         [ ! -f "$each" ] || sed -n 's/^file [^ ]* [^ ]* //p; s/^old //p; s/^new //p' "$each"
     done | while read -r path; do
@@ -178,12 +322,7 @@ tell() {
 }
 
 main() {
-    set -u
-    umask 022
-    LC_ALL=C
-    export LC_ALL
-    PATH=$PATH:/usr/sbin:/sbin
-    uid=$(id -u) || exit 1
+    surroundings
     vault=''
     options "$@"
     find_manifest

@@ -12,9 +12,10 @@ import platform
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
-from build.release import archive, bundled, glibc, sbom, signing
+from build.release import archive, bundled, glibc, latest, sbom, signing
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 VERSION = (ROOT / "VERSION").read_text(encoding="ascii").strip()
@@ -45,7 +46,7 @@ def main(words: list[str]) -> None:
     text = archive.checksums(tree)
     Path(sums).write_text(text, encoding="ascii")
     signing.sign(key, sums)
-    publish(tree, args.output, when)
+    publish(tree, args.output, when, key)
 
 
 def refuse_needy(name: str, needs: list[glibc.Needs]) -> None:
@@ -119,13 +120,13 @@ def describe(tree: str, binaries: dict[str, str], release: bundled.Release, when
     Path(tree, "sbom.cdx.json").write_text(text, encoding="utf-8")
 
 
-def publish(tree: str, output: str, when: int) -> None:
+def publish(tree: str, output: str, when: int, key: str) -> None:
     """The files that go to a server."""
     os.makedirs(output, exist_ok=True)
     target = os.path.join(output, f"{os.path.basename(tree)}.tar.gz")
     archive.pack(tree, target, when)
     archive.install(f"{tree}/install.sh", f"{output}/install.sh")
-    Path(output, "latest").write_text(f"{VERSION}\n", encoding="ascii")
+    Path(output, "latest").write_bytes(latest.render(VERSION, key, time.time()))  # of today, whenever the commit was
     print(f"dist: {target}, {os.path.getsize(target) / 1e6:.0f} MB")
 
 

@@ -32,7 +32,7 @@ def programs(host: Host, installation: Installation, types: Iterable[str], plugi
         if not flaws:
             version = f" {VERSION}" if is_own else ", not one of ours"
             found.append(Finding("programs", OK, f"{path}{version}"))
-    return [*dict.fromkeys(found), *interrupted(host, installation)]
+    return list(dict.fromkeys([*found, *interrupted(host, installation)]))
 
 
 def _of_flaw(host: Host, flaw: Flaw) -> Finding:
@@ -48,12 +48,13 @@ def _chmod(host: Host, flaw: Flaw) -> Callable[[], None]:
 
 
 def interrupted(host: Host, installation: Installation) -> list[Finding]:
-    """An installation that did not come to its end."""
+    """An installation that did not come to its end, or whose manifest others could have written."""
+    found = [_of_flaw(host, flaw) for flaw in installation.flaws]
     if any(host.exists(f"{installation.home}/{name}") for name in _JOURNALS):
         what = "an installation of DSO was interrupted"
         cause = f"{installation.home}/.journal lists what it has to put back"
-        return [Finding("programs", ERROR, what, cause, "run the installer again: it goes on with that")]
-    return []
+        found.append(Finding("programs", ERROR, what, cause, "run the installer again: it goes on with that"))
+    return found
 
 
 def units(host: Host, installation: Installation, states: Mapping[str, Unit], *, is_set_up: bool) -> list[Finding]:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 HOME = "/usr/local/lib/dso"
 AGENT = "/usr/local/bin/dso-agent"
 OWN_TYPES = ("vault", "aws", "azure", "huawei")
-_UNIT = "/usr/local/lib/systemd/system/dso-agent.service"
+_UNIT_DIRS = ("/usr/local/lib/systemd/system", "/usr/lib/systemd/system")  # where the installer puts them
+_UNIT = f"{_UNIT_DIRS[0]}/dso-agent.service"
 _PLUGIN_DIR = b"Environment=DSO_PLUGIN_DIR="
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
@@ -30,19 +31,33 @@ class InstalledFile(NamedTuple):
     mode: int
 
 
+class Flaw(NamedTuple):
+    """Something wrong with a program: what, and what mends it."""
+
+    path: str
+    what: str
+    remedy: str
+    is_safe: bool = False  # the remedy is one chmod, which takes nothing away from anybody who should have it
+
+
 class Installation(NamedTuple):
-    """What the manifest says; `version` is "" where there is none."""
+    """What the manifest says; `version` is "" where there is none.
+
+    `flaws`: who else could have written the manifest. Then nothing of what it says is here.
+    """
 
     home: str
     version: str = ""
     has_agent: bool = False
     providers: tuple[str, ...] = ()
     files: tuple[InstalledFile, ...] = ()
+    flaws: tuple[Flaw, ...] = ()
 
     @property
     def agent(self) -> str:
         """Where the agent's program is."""
-        return next((one.path for one in self.files if one.path.endswith("/bin/dso-agent")), AGENT)
+        path = self.home.removesuffix("/lib/dso") + "/bin/dso-agent"
+        return next((one.path for one in self.files if one.path == path), AGENT)
 
     @property
     def plugin_dir(self) -> str:
@@ -56,26 +71,24 @@ class Installation(NamedTuple):
 
     def unit(self, name: str) -> InstalledFile | None:
         """A unit as it was installed."""
-        return next((one for one in self.files if one.path.endswith(f"/systemd/system/{name}")), None)
-
-
-class Flaw(NamedTuple):
-    """Something wrong with a program: what, and what mends it."""
-
-    path: str
-    what: str
-    remedy: str
-    is_safe: bool = False  # the remedy is one chmod, which takes nothing away from anybody who should have it
+        paths = [f"{directory}/{name}" for directory in _UNIT_DIRS]
+        return next((one for one in self.files if one.path in paths), None)
 
 
 def find_installation(host: Host) -> Installation:
-    """The system-wide installation, whatever prefix it has."""
+    """The system-wide installation, whatever prefix it has.
+
+    A manifest says what root runs and what is removed, so one that others than root could have written counts for
+    nothing: see `Installation.flaws`.
+    """
     home = HOME
-    if not host.exists(f"{home}/manifest"):
+    if not host.exists(f"{home}/manifest") and not trust_flaws(host, _UNIT):
         for line in (host.read(_UNIT) or b"").splitlines():
             if line.startswith(_PLUGIN_DIR):
                 home = os.path.dirname(line.removeprefix(_PLUGIN_DIR).decode("utf-8", "replace").strip('"'))
-    return parse_manifest(home, host.read(f"{home}/manifest"))
+    manifest = f"{home}/manifest"
+    flaws = tuple(trust_flaws(host, manifest)) if host.exists(manifest) else ()
+    return Installation(home, flaws=flaws) if flaws else parse_manifest(home, host.read(manifest))
 
 
 def parse_manifest(home: str, content: bytes | None) -> Installation:
@@ -131,6 +144,15 @@ def trust_flaws(host: Host, path: str) -> list[Flaw]:
             is_safe = place.startswith((HOME, "/etc/dso")) or place == path
             flaws.append(Flaw(place, "can be changed by other users", f"chmod go-w {place}", is_safe=is_safe))
     return flaws
+
+
+def by_age(version: str) -> str:
+    """Compares as the installer compares versions: numbers as numbers, 1.0.0-rc1 before 1.0.0."""
+    from re import match, sub
+
+    base = match(r"\d+\.\d+\.\d+(?![-0-9])", version)
+    key = f"{base[0]}~{version[base.end() :]}" if base else version
+    return sub(r"\d+", lambda digits: digits[0].zfill(12), key)
 
 
 def reinstall(installation: Installation, version: str = VERSION) -> str:

@@ -144,6 +144,7 @@ def plan(host: Host, found: Found, wanted: Wanted, answers: Callable[[], object]
         ConfigError: a value that was given does not fit.
     """
     _check_configuration(host)
+    steps.raise_for(found.installation.flaws)
     texts = _texts(found, wanted)
     unset = _unset(host, texts)
     todo = [steps.plugin_users(host, found.missing_users)] if found.missing_users else []

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from dso import paths
 from dso.errors import DsoError, ServiceError, SetupFailedError
 from dso.host.accounts import making, missing_users
-from dso.host.installation import program_flaws, reinstall, trust_flaws
+from dso.host.installation import by_age, program_flaws, reinstall, trust_flaws
 from dso.host.machine import said
 from dso.host.transaction import Step
 from dso.host.units import UNITS, restore, systemctl
@@ -77,11 +77,18 @@ def check_source(host: Host, installation: Installation, source: str) -> None:
     """Refuse a `--from` that nobody here can verify.
 
     Raises:
-        SetupFailedError: there is no such file, or no installer that only root could have written.
+        SetupFailedError: there is no such file, no installer that only root could have written, or what is installed
+            is newer than this docker-dso, whose version would be installed.
     """
     if not os.path.exists(host.path(source)):
         raise SetupFailedError(
             f"there is no {source}", hint="--from takes a release: its tarball, or where it is unpacked"
+        )
+    if installation.version and by_age(installation.version) > by_age(VERSION):
+        raise SetupFailedError(
+            f"DSO {installation.version} is installed, and this docker-dso would install an older agent, {VERSION}",
+            hint=f"use the docker-dso of version {installation.version}; to go back to {VERSION} on purpose:\n"
+            f"sudo sh {installation.installer} --offline {source} --version {VERSION}",
         )
     theirs = "as root: sh install.sh --offline TARBALL, with the install.sh that you trust"
     if not installation.version or not host.exists(installation.installer):

@@ -198,7 +198,7 @@ def test_a_full_disk_changes_nothing(former: bool, host: Host, releases: tuple[R
     large.tree["bin/dso-agent"] += b"# padding\n" * 60_000
     large.pack()
     for size in ("400k", "600k"):
-        run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", host.local])
+        run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=755", "tmpfs", host.local])
         try:
             if former:
                 host.install(releases[0])
@@ -262,9 +262,9 @@ def test_a_lock_of_a_process_that_is_no_more_is_none(host: Host, releases: tuple
         with open(f"/proc/{shell.pid}/stat") as file:
             since = file.read().rpartition(") ")[2].split()[19]
         os.symlink(f"{shell.pid}.{since}", lock)
-        for script in (f"dash {releases[0].script}", "sh /usr/local/lib/dso/uninstall.sh"):
+        for script in (f"dash {releases[1].script}", "sh /usr/local/lib/dso/uninstall.sh"):
             refused = host.run(
-                *script.split(), *(["--offline", releases[0].tarball] if "dash" in script else []), check=False
+                *script.split(), *(["--offline", releases[1].tarball] if "dash" in script else []), check=False
             )
             assert f"installation is under way: process {shell.pid}" in refused.err
         assert b"version 2.0.0" in host.files()["lib/dso/manifest"].content

@@ -73,8 +73,10 @@ def make_releases(place: str, machine: Machine) -> None:
             machine.copy(file, f"/srv/{name}/{os.path.basename(file)}", 0o644)
 
 
-def install(machine: Machine, name: str, *, check: bool = True) -> Any:
-    return machine.shell(f"sh /srv/{name}/install.sh --offline /srv/{name}/*.tar.gz", check=check)
+def install(machine: Machine, name: str, version: str = "", *, check: bool = True) -> Any:
+    """Run the installer; an older version than what is there has to be named."""
+    named = f"--version {version}" if version else ""
+    return machine.shell(f"sh /srv/{name}/install.sh --offline /srv/{name}/*.tar.gz {named}", check=check)
 
 
 def invocation(machine: Machine) -> tuple[str, str]:
@@ -154,7 +156,7 @@ def test_a_download_by_pipe_installs_and_starts_nothing(machine: Machine) -> Non
 
 
 def test_upgrades_keep_everything_and_restart_the_agent_only_if_it_ran(machine: Machine) -> None:
-    install(machine, "old")
+    install(machine, "old", OLD)
     configure(machine)
     machine.write("/etc/dso/agent.env", "SOME=thing\n", 0o600)
     machine.write("/home/ann/.dso/vault.enc", "a vault\n", 0o600)
@@ -181,7 +183,10 @@ def test_upgrades_keep_everything_and_restart_the_agent_only_if_it_ran(machine: 
     check_app(machine)
 
     machine.run("systemctl", "stop", *UNITS)
-    install(machine, "old")
+    refused = install(machine, "old", check=False)
+    assert f"DSO {VERSION} is installed, and" in refused.err
+    assert programs(machine) == whole
+    install(machine, "old", OLD)
     assert machine.unit(SERVICE, "ActiveState") == "inactive"
     machine.run("systemctl", "start", *UNITS)
     check_app(machine)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.install import SHELLS, USER, File, Host
+from tests.support.install import OPENSSL_111, SHELLS, USER, File, Host
 from tests.support.process import run
 from tests.support.release import ARCH, INSTALLER, PROVIDERS, UNITS, Key, Release, installer
 
@@ -247,7 +247,6 @@ def with_another_key(release: Release) -> None:
     path = tempfile.mkdtemp(dir=release.directory)
     release.key = Key.make(path)
     release.sign()
-    shutil.rmtree(path)
 
 
 def unsigned(release: Release) -> None:
@@ -410,7 +409,7 @@ def test_a_manifest_that_lies_about_is_not_the_one_of_a_script_without_a_place(h
 
 
 def test_without_an_answer_of_the_engine_the_agent_stays(host: Host, release: Release) -> None:
-    pretend(host, docker="exit 1")
+    host.pretend(docker="exit 1")
     host.install(release)
     before = host.files()
     refused = host.run("/usr/local/lib/dso/uninstall.sh", check=False)
@@ -421,18 +420,6 @@ def test_without_an_answer_of_the_engine_the_agent_stays(host: Host, release: Re
 
 
 # Surroundings, by programs that say what those of another machine would
-
-
-def pretend(host: Host, **programs: str) -> None:
-    """Put scripts in front of PATH; `None` of them is there at the start."""
-    directory = f"{host.directory}/programs"
-    os.makedirs(directory, exist_ok=True)
-    for name, script in programs.items():
-        with open(f"{directory}/{name}", "w") as file:
-            file.write(f"#!/bin/sh\n{script}\n")
-        os.chmod(f"{directory}/{name}", 0o755)
-    if not host.path.startswith(directory):
-        host.path = f"{directory}:{host.path}"
 
 
 @pytest.mark.parametrize(
@@ -447,21 +434,21 @@ def pretend(host: Host, **programs: str) -> None:
 def test_a_system_that_dso_is_not_for_is_named(
     program: str, script: str, message: str, host: Host, release: Release
 ) -> None:
-    pretend(host, **{program: script})
+    host.pretend(**{program: script})
     refused = host.install(release, check=False)
     assert message in refused.err
     assert host.files() == {}
 
 
 def test_musl_is_named(host: Host, release: Release) -> None:
-    pretend(host, getconf="exit 1", ldd="echo 'musl libc (x86_64)' >&2; exit 1")
+    host.pretend(getconf="exit 1", ldd="echo 'musl libc (x86_64)' >&2; exit 1")
     assert "the C library musl, and DSO needs glibc" in host.install(release, check=False).err
 
 
 def test_ldd_answers_where_there_is_no_getconf(host: Host, release: Release) -> None:
-    pretend(host, getconf="exit 1", ldd="echo 'ldd (Debian GLIBC 2.31-13+deb11u11) 2.31'")
+    host.pretend(getconf="exit 1", ldd="echo 'ldd (Debian GLIBC 2.31-13+deb11u11) 2.31'")
     host.install(release)
-    pretend(host, ldd="echo 'ldd (GNU libc) 2.17'")
+    host.pretend(ldd="echo 'ldd (GNU libc) 2.17'")
     assert "glibc 2.17, and DSO needs 2.28" in host.install(release, check=False).err
 
 
@@ -480,18 +467,8 @@ def test_without_openssl_nothing_is_installed_unverified(host: Host, release: Re
     assert installed(host) == expected(release)
 
 
-# OpenSSL 1.1.1 as far as it matters: no -rawin, and `req -verify` that succeeds whatever it finds.
-_OPENSSL_111 = """
-case "$1 $2" in
-"pkeyutl -help") /usr/bin/openssl "$@" 2>&1 | grep -v rawin ;;
-pkeyutl*) exit 1 ;;
-*) /usr/bin/openssl "$@" 2>&1 | sed 's/^Certificate request self-signature //'; exit 0 ;;
-esac
-"""
-
-
 def test_openssl_1_1_1_verifies_as_well(host: Host, release: Release, other: Release) -> None:
-    pretend(host, openssl=_OPENSSL_111)
+    host.pretend(openssl=OPENSSL_111)
     host.install(release)
     assert installed(host) == expected(release)
     with_other_sums(other)
@@ -505,7 +482,7 @@ def test_openssl_1_1_1_verifies_as_well(host: Host, release: Release, other: Rel
 
 
 def test_a_broken_request_signature_is_refused_by_what_openssl_says(host: Host, other: Release) -> None:
-    pretend(host, openssl=_OPENSSL_111)
+    host.pretend(openssl=OPENSSL_111)
     other.sign()
     run(["openssl", "req", "-outform", "DER", "-out", f"{host.directory}/r"], input=other.tree["SHA256SUMS.csr"])
     with open(f"{host.directory}/r", "rb") as file:
@@ -528,21 +505,15 @@ def test_a_temporary_directory_without_execution_is_good_enough(host: Host, rele
 
 
 def test_an_old_compose_and_no_docker_are_warned_about(host: Host, release: Release) -> None:
-    pretend(host, docker="echo v2.21.0")
+    host.pretend(docker="echo v2.21.0")
     assert "Compose is 2.21.0: `docker dso up` needs 2.24 or newer" in host.install(release).err
     for good in ("2.24.0", "v2.39.1", "5.0.0"):
         host.reset()
-        pretend(host, docker=f"echo {good}")
+        host.pretend(docker=f"echo {good}")
         assert "Compose" not in host.install(release).err
     host.reset()
-    pretend(host, docker="exit 1")
+    host.pretend(docker="exit 1")
     assert "Docker has no Compose plugin" in host.install(release).err
-
-
-def test_a_directory_that_others_may_write_to_is_warned_about(host: Host, release: Release) -> None:
-    os.mkdir(f"{host.local}/lib")
-    os.chmod(f"{host.local}/lib", 0o2775)
-    assert "chmod go-w /usr/local/lib\n" in host.install(release).err
 
 
 # Downloads
@@ -562,29 +533,18 @@ def test_a_directory_that_others_may_write_to_is_warned_about(host: Host, releas
     ],
 )
 def test_other_addresses_than_https_are_refused(url: str, message: str, host: Host, release: Release) -> None:
-    pretend(host, curl="echo asked >&2; exit 1")
+    host.pretend(curl="echo asked >&2; exit 1")
     words = ["sh", release.script]
     refused = host.run(*words, check=False, env={"DSO_BASE_URL": url})
     assert message in refused.err
     assert "asked" not in refused.err
 
 
-_CURL = """
-echo "curl $*" >>{log}
-while [ $# -gt 1 ]; do [ "$1" != -o ] || to=$2; shift; done
-exec cp "{served}/${{1##*/}}" "$to"
-"""
-
-
 def test_the_latest_version_or_the_one_that_is_named_is_downloaded(
-    host: Host, release: Release, newer: Release, place: str
+    host: Host, release: Release, newer: Release
 ) -> None:
-    served, log = f"{host.directory}/served", f"{host.directory}/log"
-    os.mkdir(served)
-    for each in (release, newer):
-        for name in os.listdir(each.directory):
-            shutil.copy(f"{each.directory}/{name}", served)
-    pretend(host, curl=_CURL.format(log=log, served=served))
+    log = f"{host.directory}/log"
+    served = host.serve(release, newer)
     words = ["sh", newer.script, "--base-url", "https://dso.example/releases/"]
     host.run(*words)
     assert installed(host) == expected(newer)
@@ -598,25 +558,23 @@ def test_the_latest_version_or_the_one_that_is_named_is_downloaded(
     assert os.listdir(host.tmp) == []
 
     host.run(*words)
-    with open(f"{served}/latest", "w") as file:
-        file.write("1.9.0\n")
+    shutil.copy(f"{release.directory}/latest", served)
     refused = host.run(*words, check=False)
     assert "DSO 1.10.0 is installed, and https://dso.example/releases offers an older one, 1.9.0" in refused.err
     assert installed(host) == expected(newer)
-    with open(f"{served}/latest", "w") as file:
-        file.write("<html>\n")
-    assert "latest holds no version" in host.run(*words, check=False).err
 
 
 def test_a_release_follows_its_candidates_and_not_the_other_way_round(host: Host, key: Key) -> None:
-    served = f"{host.directory}/served"
-    candidate, final = (Release(version, key, served).pack() for version in ("2.0.0-rc1", "2.0.0"))
-    pretend(host, curl=_CURL.format(log="/dev/null", served=served))
+    versions = ("2.0.0-rc9", "2.0.0-rc10", "2.0.0")
+    earlier, candidate, final = (Release(each, key, f"{host.directory}/{each}").pack() for each in versions)
     words = ["sh", final.script, "--base-url", "https://dso.example"]
-    host.run(*words, "--version", candidate.version)
-    assert "DSO 2.0.0 is installed in place of 2.0.0-rc1" in host.run(*words).out
-    with open(f"{served}/latest", "w") as file:
-        file.write("2.0.0-rc1\n")
+    host.serve(earlier)
+    host.run(*words)
+    host.serve(candidate)
+    assert "DSO 2.0.0-rc10 is installed in place of 2.0.0-rc9" in host.run(*words).out
+    host.serve(final)
+    assert "DSO 2.0.0 is installed in place of 2.0.0-rc10" in host.run(*words).out
+    host.serve(candidate)
     assert "DSO 2.0.0 is installed, and" in host.run(*words, check=False).err
 
 

@@ -22,6 +22,21 @@ if TYPE_CHECKING:
 
 USER = 61234  # has no name, and needs none
 SHELLS = ("dash", "busybox sh")
+
+# OpenSSL 1.1.1 as far as it matters: no -rawin, and `req -verify` that succeeds whatever it finds.
+OPENSSL_111 = """
+case "$1 $2" in
+"pkeyutl -help") /usr/bin/openssl "$@" 2>&1 | grep -v rawin ;;
+pkeyutl*) exit 1 ;;
+*) /usr/bin/openssl "$@" 2>&1 | sed 's/^Certificate request self-signature //'; exit 0 ;;
+esac
+"""
+
+_CURL = """
+echo "curl $*" >>{log}
+while [ $# -gt 1 ]; do [ "$1" != -o ] || to=$2; shift; done
+exec cp "{served}/${{1##*/}}" "$to"
+"""
 _MOUNT = 'mount --bind "$1" /usr/local && shift && exec "$@"'
 
 
@@ -41,8 +56,8 @@ class Host:
         for path in (self.local, self.home, self.tmp):
             os.mkdir(path)
             os.chmod(path, 0o755)
-        for path in (self.home, self.tmp):
-            os.chown(path, USER, USER)
+        os.chown(self.home, USER, USER)
+        os.chmod(self.tmp, 0o1777)
         self.path = os.environ["PATH"]
 
     def run(
@@ -73,6 +88,31 @@ class Host:
         result = self.run(*command, user=user, env=env, check=check)
         assert os.listdir(self.tmp) == [], result.err
         return result
+
+    def pretend(self, **programs: str) -> None:
+        """Put scripts in front of PATH: programs that say what those of another machine would."""
+        directory = f"{self.directory}/programs"
+        os.makedirs(directory, exist_ok=True)
+        for name, script in programs.items():
+            with open(f"{directory}/{name}", "w") as file:
+                file.write(f"#!/bin/sh\n{script}\n")
+            os.chmod(f"{directory}/{name}", 0o755)
+        if not self.path.startswith(directory):
+            self.path = f"{directory}:{self.path}"
+
+    def serve(self, *releases: Release) -> str:
+        """Publish releases, the last of them as `latest`, for a `curl` that notes in `log` how it was called.
+
+        Returns:
+            The directory that is published.
+        """
+        served = f"{self.directory}/served"
+        os.makedirs(served, exist_ok=True)
+        for each in releases:
+            for name in os.listdir(each.directory):
+                shutil.copy(f"{each.directory}/{name}", served)
+        self.pretend(curl=_CURL.format(log=f"{self.directory}/log", served=served))
+        return served
 
     def files(self, root: str = "") -> dict[str, File]:
         """Every file below a directory (`local`), by its path in it, but for the lock of a killed installer.

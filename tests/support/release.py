@@ -7,9 +7,10 @@ import io
 import os
 import platform
 import tarfile
+import time
 from typing import NamedTuple
 
-from build.release import signing
+from build.release import latest, signing
 from tests.support.process import ROOT
 
 INSTALLER = os.path.join(ROOT, "installer")
@@ -94,7 +95,8 @@ class Release:
                 _add(archive, entry, content)
             for entry, content in self.extra:
                 _add(archive, entry, content)
-        for name, text in (("install.sh", self.tree["install.sh"]), ("latest", f"{self.version}\n".encode())):
+        signed = latest.render(self.version, self.key.path, time.time())
+        for name, text in (("install.sh", self.tree["install.sh"]), ("latest", signed)):
             with open(os.path.join(self.directory, name), "wb") as file:
                 file.write(text)
         return self

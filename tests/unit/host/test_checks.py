@@ -173,6 +173,15 @@ def test_permissions_are_mended_by_root_only(host: FakeHost) -> None:
     assert only(check_programs.programs(host, find_installation(host), [], "")).fix is None
 
 
+def test_a_manifest_that_others_could_have_written_is_named(host: FakeHost) -> None:
+    host.write("/usr/local/bin/dso-agent", "", 0o755)
+    host.says["/usr/local/bin/dso-agent --version"] = (f"dso-agent {VERSION}", 0)
+    host.write(f"{HOME}/manifest", f"version {VERSION}\nproviders evil\n", 0o666)
+    found = [one for one in check_programs.programs(host, find_installation(host), [], "") if is_fault(one)]
+    assert [one.what for one in found] == [f"{HOME}/manifest can be changed by other users"]
+    assert found[0].remedy == f"sudo chmod go-w {HOME}/manifest"
+
+
 def unit_states(**changes: dict[str, Any]) -> dict[str, Unit]:
     path = "/usr/local/lib/systemd/system"
     right = {name: Unit(name, "loaded", "active", "running", "enabled", f"{path}/{name}") for name in UNITS}

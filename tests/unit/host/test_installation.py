@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dso.host.installation import AGENT, HOME, find_installation, parse_manifest, program_flaws, trust_flaws
+from dso.host.installation import AGENT, HOME, by_age, find_installation, parse_manifest, program_flaws, trust_flaws
 from dso.version import VERSION
+from tests.support.process import ROOT, run
 
 if TYPE_CHECKING:
     from tests.support.host import FakeHost
@@ -58,6 +59,65 @@ def test_another_prefix_is_found_through_the_unit(host: FakeHost) -> None:
     host.write("/opt/dso/lib/dso/manifest", f"version {VERSION}\nfile {'0' * 64} 755 /opt/dso/bin/dso-agent\n")
     found = find_installation(host)
     assert (found.home, found.agent, found.version) == ("/opt/dso/lib/dso", "/opt/dso/bin/dso-agent", VERSION)
+
+
+def test_a_manifest_that_another_user_owns_says_nothing(host: FakeHost) -> None:
+    host.write(f"{HOME}/manifest", MANIFEST)
+    host.owners[f"{HOME}/manifest"] = 1000
+    found = find_installation(host)
+    assert found == (HOME, "", False, (), (), found.flaws)
+    assert [(flaw.path, flaw.what) for flaw in found.flaws] == [
+        (f"{HOME}/manifest", "belongs to user 1000, not to root")
+    ]
+
+
+@pytest.mark.parametrize("path", ["manifest", "", "../..", "../../.."])
+def test_a_manifest_that_others_may_write_or_replace_says_nothing(path: str, host: FakeHost) -> None:
+    host.write(f"{HOME}/manifest", MANIFEST)
+    writable = os.path.normpath(f"{HOME}/{path}")
+    os.chmod(host.path(writable), 0o775)
+    found = find_installation(host)
+    assert (found.version, found.files) == ("", ())
+    assert [(flaw.path, flaw.what) for flaw in found.flaws] == [(writable, "can be changed by other users")]
+
+
+def test_a_unit_that_another_user_owns_does_not_say_where_dso_is(host: FakeHost) -> None:
+    unit = "/usr/local/lib/systemd/system/dso-agent.service"
+    host.write(unit, "[Service]\nEnvironment=DSO_PLUGIN_DIR=/home/eve/lib/dso/plugins\n")
+    host.owners[unit] = 1000
+    assert find_installation(host).home == HOME
+
+
+def test_a_manifest_names_no_agent_or_unit_where_the_installer_puts_none() -> None:
+    lines = (
+        f"file {'0' * 64} 755 /home/eve/bin/dso-agent\nfile {'1' * 64} 644 /home/eve/systemd/system/dso-agent.socket"
+    )
+    found = parse_manifest(HOME, lines.encode())
+    assert found.agent == AGENT
+    assert found.unit("dso-agent.socket") is None
+
+
+def test_versions_have_the_order_that_the_installer_gives_them() -> None:
+    """The list has it; so that both agree, the installer's own function sorts it as well."""
+    ordered = [
+        "0.9.9",
+        "0.9.10",
+        "1.0.0-rc1",
+        "1.0.0-rc9",
+        "1.0.0-rc10",
+        "1.0.0",
+        "1.0.0+fix",
+        "1.0.0.1",
+        "1.9.0",
+        "1.10.0",
+    ]
+    mixed = ordered[::-1]
+    assert sorted(mixed, key=by_age) == ordered
+    with open(f"{ROOT}/installer/install.sh", encoding="utf-8") as file:
+        function = "by_age() {" + file.read().partition("\nby_age() {")[2].partition("\n}\n")[0] + "\n}\n"
+    for shell in ("dash", "busybox sh"):
+        words = [*shell.split(), "-c", f"LC_ALL=C; export LC_ALL; {function} by_age"]
+        assert run(words, input="\n".join(mixed) + "\n").out.split() == ordered
 
 
 def test_a_program_that_is_right_has_no_flaws(host: FakeHost, agent: str) -> None:

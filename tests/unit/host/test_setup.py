@@ -299,3 +299,22 @@ def test_questions_are_asked_only_for_what_will_be_written(installed: FakeHost) 
     assert [one.name for one in asked] == ["VAULT_TOKEN", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
     assert [one.name for one in asked if one.is_secret] == ["VAULT_TOKEN", "AWS_SECRET_ACCESS_KEY"]
     assert open_questions(nothing._replace(has_environment=True), Wanted(["vault"])) == []
+
+
+def test_a_manifest_that_others_could_have_written_is_not_built_upon(installed: FakeHost) -> None:
+    installed.write(f"{HOME}/manifest", f"version {VERSION}\nagent yes\nproviders vault\n")
+    installed.owners[f"{HOME}/manifest"] = 1000
+    with pytest.raises(SetupFailedError, match=f"{HOME}/manifest belongs to user 1000, not to root"):
+        planned(installed, VAULT)
+
+
+def test_a_release_that_is_older_than_what_is_installed_is_not_installed(installed: FakeHost) -> None:
+    installed.write("/srv/release.tar.gz")
+    installed.write(f"{HOME}/install.sh")
+    installed.write(f"{HOME}/manifest", "version 99.0.0\nagent yes\nproviders vault\n")
+    with pytest.raises(SetupFailedError, match=f"DSO 99.0.0 is installed.* older agent, {VERSION}") as caught:
+        planned(installed, VAULT._replace(source="/srv/release.tar.gz"))
+    assert f"sudo sh {HOME}/install.sh --offline /srv/release.tar.gz --version {VERSION}" in (caught.value.hint or "")
+    for former in ("0.0.1", VERSION, ""):
+        installed.write(f"{HOME}/manifest", f"version {former or VERSION}\nagent yes\nproviders vault\n")
+        assert "install what is missing" in titles(planned(installed, VAULT._replace(source="/srv/release.tar.gz")))[0]
