@@ -35,10 +35,16 @@ class Package(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A source package of Debian's."""
+    """A source package of Debian's; `newest` is what the mirror listed, "unknown" if nobody could ask it."""
 
     name: str
     version: str
+    newest: str
+
+    @property
+    def is_newest(self) -> bool:
+        """Whether it is what a release is made of; another has to be accepted by name."""
+        return self.version == self.newest
 
 
 class Content(NamedTuple):
@@ -46,6 +52,19 @@ class Content(NamedTuple):
 
     packages: list[Package]
     sources: list[Source]
+
+
+def read_listed(path: str) -> tuple[list[Source], list[Source]]:
+    """What build/release/interpreter.sh noted: the sources, and the circumstances under which they were looked up.
+
+    SystemExit if it noted nothing.
+    """
+    try:
+        with open(path, encoding="ascii") as file:
+            listed = [Source(*line.split()) for line in file]
+    except OSError as error:
+        raise SystemExit(f"{path}: {error.strerror}: build/release/interpreter.sh --newest looks sources up") from error
+    return [one for one in listed if one.name in SOURCES_IN], [one for one in listed if one.name not in SOURCES_IN]
 
 
 class Release:
@@ -59,8 +78,12 @@ class Release:
         self._owners: dict[str, str] = {}  # a file's name without what follows its first dot -> package
         for found in distributions(path=[os.path.join(venv, "lib", "python3.13", "site-packages")]):
             self._add(found)
-        with open(os.path.join(interpreter, "sources"), encoding="ascii") as file:
-            self._sources = [Source(*line.split()) for line in file]
+        self._sources, self.circumstances = read_listed(os.path.join(interpreter, "listed"))
+
+    @property
+    def to_accept(self) -> list[str]:
+        """What is not as it is in a release, as NAME=VERSION."""
+        return [f"{one.name}={one.version}" for one in (*self.circumstances, *self._sources) if not one.is_newest]
 
     def _add(self, found: Distribution) -> None:
         name = found.metadata["Name"].lower().replace("_", "-")

@@ -13,9 +13,19 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/dso-release
 # digest FILE...: of their contents, in 16 digits.
 digest() { cat -- "$@" | sha256sum | cut -c 1-16; }
 
+# accepted NAME=VALUE: whether DSO_ACCEPT_SOURCES names it.
+accepted() { case " ${DSO_ACCEPT_SOURCES:-} " in *" $1 "*) return 0 ;; *) return 1 ;; esac }
+
+# refuse NAME=VALUE...: no release is made of these unless they are named; code 2.
+refuse() {
+    say "no release is made of these, unless they are named: DSO_ACCEPT_SOURCES=\"$*\""
+    exit 2
+}
+
 # exclusively COMMAND...: one build at a time; the others wait, and find it done.
 exclusively() {
     mkdir -p "$cache"
+    [ -O "$cache" ] || die "$cache belongs to another user, and what is in it goes into releases"
     (
         flock 9
         "$@"

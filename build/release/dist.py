@@ -36,12 +36,14 @@ def main(words: list[str]) -> None:
     binaries = {os.path.basename(path): path for path in args.binaries}
     for name, path in binaries.items():
         refuse_needy(name, glibc.needs_of(path))
+    release = bundled.Release(args.venv, args.interpreter)
+    refuse_unaccepted(release.to_accept)
     tree = os.path.join(args.work, f"dso-{VERSION}-linux-{platform.machine()}")
     shutil.rmtree(tree, ignore_errors=True)
     key = release_key(args.work)
     when = commit_time()
     lay_out(tree, binaries, signing.public_key(key))
-    describe(tree, binaries, bundled.Release(args.venv, args.interpreter), when)
+    describe(tree, binaries, release, when)
     sums = os.path.join(tree, "SHA256SUMS")
     text = archive.checksums(tree)
     Path(sums).write_text(text, encoding="ascii")
@@ -59,6 +61,17 @@ def refuse_needy(name: str, needs: list[glibc.Needs]) -> None:
             )
     for needer, libraries in glibc.missing_libraries(needs).items():
         raise SystemExit(f"{name}: {needer} needs {', '.join(sorted(libraries))}, which not every machine has")
+
+
+def refuse_unaccepted(found: list[str]) -> None:
+    """SystemExit if sources are not Debian's newest, or nobody knows, and DSO_ACCEPT_SOURCES does not name them."""
+    accepted = os.environ.get("DSO_ACCEPT_SOURCES", "").split()
+    missing = [one for one in found if one not in accepted]
+    if missing:
+        raise SystemExit(
+            "no release is made of these, unless they are named (docs/releasing.md):\n"
+            f'DSO_ACCEPT_SOURCES="{" ".join(missing)}"'
+        )
 
 
 def release_key(work: str) -> str:

@@ -2,12 +2,14 @@
 # The Python that releases are frozen with: it runs on any machine with glibc 2.28, and knows no newer wheels.
 #
 #   interpreter.sh             print its directory, after building it if there is none yet
-#   interpreter.sh --newest    the same, but first ask Debian whether one of its sources has been fixed since
+#   interpreter.sh --newest    the same for a release: of the newest sources of Debian, which are looked up each time;
+#                              others are an error unless DSO_ACCEPT_SOURCES names them (see sources.sh)
 #
 # CPython, OpenSSL, expat, zlib and libffi are Debian's (sources.sh), the compiler comes from PyPI (requirements.txt);
 # docs/decisions/0012 says why. Kept in ${XDG_CACHE_HOME:-~/.cache}/dso-release under a digest of what it is made
-# from: building takes minutes, then nothing. In the directory are python/, sources (NAME VERSION of each),
-# licences/NAME, and the pip that CPython brings. DSO_PYTHON is a Python with pip, to get the compiler with (.venv's).
+# from: building takes minutes, then nothing. In the directory are python/, sources (NAME VERSION of each), listed (NAME
+# VERSION LISTED of each, from when they were last looked up, for the bill of materials), licences/NAME, and the pip that
+# CPython brings. DSO_PYTHON is a Python with pip, to get the compiler with (.venv's).
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -48,20 +50,36 @@ failed() {
 }
 
 main() {
-    local found versions target
+    local found listed versions target code=0
     found=$(kept)
     if [ -z "$found" ] || [ "${1:-}" = --newest ]; then
-        if versions=$("$here/sources.sh" list); then
+        listed=$("$here/sources.sh" list ${1:+--strict}) || code=$?
+        if [ "$code" = 0 ]; then
+            versions=$(grep -Ev '^(security-mirror|lists) ' <<<"$listed" | cut -d ' ' -f 1,2)
             target=$cache/interpreter-$recipe-$(sha256sum <<<"$versions" | cut -c 1-16)
             [ -d "$target" ] || build "$target" "$versions"
             touch "$target" # it is the newest
             found=$target
         else
-            [ -n "$found" ] || exit 1
-            say "whether Debian has newer sources cannot be told: taking those of $(date -r "$found" +%F)"
+            { [ "$code" != 2 ] && [ -n "$found" ]; } || exit "$code"
+            say "whether Debian has newer sources cannot be told: there are those of $(date -r "$found" +%F)"
+            take_kept "$found"
+            listed=$(sed 's/$/ unknown/' "$found/sources" && echo "lists cached checked")
         fi
+        printf '%s\n' "$listed" >"$found/listed.new"
+        mv "$found/listed.new" "$found/listed"
     fi
     echo "$found"
+}
+
+# Each of the sources that it is made of has to be accepted by name, since nobody knows whether it is the newest.
+take_kept() {
+    local name version refused=()
+    accepted lists=cached || refused+=(lists=cached)
+    while read -r name version; do
+        accepted "$name=$version" || refused+=("$name=$version")
+    done <"$1/sources"
+    [ ${#refused[@]} = 0 ] || refuse "${refused[@]}"
 }
 
 case ${1:-} in

@@ -43,6 +43,7 @@ def render(release: Release, version: str, when: int, sums: Mapping[str, str], c
         "metadata": {
             "timestamp": datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "component": {"type": "application", "bom-ref": "dso", "name": "dso", "version": version},
+            "properties": [_property("accepted", accepted) for accepted in release.to_accept],
         },
         "components": [*binaries, *map(_source, sources), *(_package(release, one) for one in packages)],
         "dependencies": [{"ref": "dso", "dependsOn": [f"dso/{name}" for name in sorted(contents)]}]
@@ -74,7 +75,14 @@ def _source(source: Source) -> Component:
         "version": source.version,
         "purl": f"pkg:deb/debian/{source.name}@{_quoted(source.version)}?arch=source",
         "licenses": [{"license": {"name": f"see licenses/{source.name}/copyright"}}],
+        "properties": [_property("newest-listed", source.newest)]
+        + ([] if source.is_newest else [_property("accepted", f"{source.name}={source.version}")]),
     }
+
+
+def _property(name: str, value: str) -> Component:
+    """What Debian's mirror listed when the sources were looked up, and what was accepted by name all the same."""
+    return {"name": f"dso:{name}", "value": value}
 
 
 def _package(release: Release, package: Package) -> Component:

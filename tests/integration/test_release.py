@@ -18,7 +18,7 @@ from dso.protocol.codes import UNAUTHENTICATED, UNAVAILABLE
 from dso.version import VERSION
 from tests.support import release_binaries as release
 from tests.support.plugin import Plugin
-from tests.support.process import ROOT, run
+from tests.support.process import PYTHON, ROOT, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -201,6 +201,33 @@ def test_has_a_valid_bill_of_materials(tree: Path) -> None:
     assert {one for entry in bill["dependencies"] for one in entry["dependsOn"]} == set(references)
 
 
+def test_its_bill_of_materials_says_which_sources_were_accepted_instead_of_the_newest(tree: Path) -> None:
+    bill = json.loads((tree / "sbom.cdx.json").read_text())
+    accepted = release.accepted_sources()
+    assert [one["value"] for one in bill["metadata"]["properties"]] == accepted
+    used = {f"{one['name']}={one['version']}": one["properties"] for one in bill["components"] if "properties" in one}
+    assert {name.partition("=")[0] for name in used} == {"python3.13", "openssl", "expat", "zlib", "libffi"}
+    for name, properties in used.items():
+        assert ("dso:accepted" in [one["name"] for one in properties]) is (name in accepted)
+
+
+def test_without_their_names_no_release_is_made_of_older_sources(tmp_path: Path, key: str) -> None:
+    """Of an interpreter as `make test` makes it, whose lists nobody has held to be valid still."""
+    interpreter = tmp_path / "interpreter"
+    interpreter.mkdir()
+    for path in Path(release.interpreter()).iterdir():
+        (interpreter / path.name).symlink_to(path)
+    (interpreter / "listed").unlink()
+    (interpreter / "listed").write_text("lists unchecked checked\nzlib 1-1 1-2\n")
+    words = ["--venv", release.VENV, "--interpreter", str(interpreter), "--work", str(tmp_path)]
+    words += ["--output", str(tmp_path / "dist"), *release.BINARIES.values()]
+    environment = {"DSO_SIGNING_KEY": key, "PATH": os.environ["PATH"]}
+    done = run([PYTHON, "-m", "build.release.dist", *words], cwd=ROOT, env=environment, check=False)
+    assert done.returncode == 1
+    assert 'DSO_ACCEPT_SOURCES="lists=unchecked zlib=1-1"' in done.err
+    assert not (tmp_path / "dist").exists()
+
+
 def content(path: str) -> bytes:
     with open(path, "rb") as file:
         return file.read()
@@ -212,6 +239,7 @@ def test_a_binary_that_needs_more_is_refused(tmp_path: Path, key: str) -> None:
     words = ["--venv", release.VENV, "--interpreter", release.interpreter(), "--work", str(tmp_path)]
     words += ["--output", str(tmp_path), str(everyday)]
     environment = {"DSO_SIGNING_KEY": key, "PATH": os.environ["PATH"]}
+    environment["DSO_ACCEPT_SOURCES"] = " ".join(release.accepted_sources())
     python = os.path.join(ROOT, ".venv", "bin", "python")
     done = run([python, "-m", "build.release.dist", *words], cwd=ROOT, env=environment, check=False)
     assert done.returncode == 1

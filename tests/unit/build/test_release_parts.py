@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import stat
 import subprocess
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from build.release import archive, bundled, dist, signing
+from build.release import archive, bundled, dist, latest, sbom, signing
 from build.release.glibc import Needs, missing_libraries
 
 if TYPE_CHECKING:
@@ -119,6 +121,79 @@ def test_install_sh_gets_the_key_and_only_a_url_that_was_given(monkeypatch: pyte
     assert dist.fill_in(script, "MCow") == "key='MCow' url='@BASE_URL@'"
     monkeypatch.setenv("DSO_PUBLISH_URL", "https://example.com/dso")
     assert dist.fill_in(script, "MCow") == "key='MCow' url='https://example.com/dso'"
+
+
+# `latest`
+
+
+def test_latest_says_a_version_and_for_how_long_and_is_signed(tmp_path: Path) -> None:
+    key = signing.throw_away_key(str(tmp_path / "key.pem"))
+    content = latest.render("1.2.3", key, 1_700_000_000)
+    assert content == latest.render("1.2.3", key, 1_700_000_000)
+    lines = content.decode().splitlines()
+    assert lines[:3] == ["1.2.3", "since 2023-11-14", "until 2024-05-12"]
+    assert lines[3].startswith("signature ")
+    assert lines[4] == "-----BEGIN CERTIFICATE REQUEST-----"
+    (tmp_path / "statement").write_text("1.2.3\nsince 2023-11-14\nuntil 2024-05-12\n")
+    signing.sign(key, str(tmp_path / "statement"))
+    assert base64.b64decode(lines[3].split()[1]) == (tmp_path / "statement.sig").read_bytes()
+
+
+@pytest.mark.parametrize("version", ["", "1.2", "1.2.3\n", "1.2.3 x", "../1.2.3"])
+def test_latest_names_nothing_but_a_version(version: str, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="is not a version"):
+        latest.render(version, str(tmp_path / "key.pem"), 0)
+
+
+def test_latest_is_renewed_with_the_release_key_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DSO_SIGNING_KEY", raising=False)
+    with pytest.raises(SystemExit, match="DSO_SIGNING_KEY is not set"):
+        latest.main(["1.2.3", "--output", str(tmp_path / "new")])
+    monkeypatch.setenv("DSO_SIGNING_KEY", signing.throw_away_key(str(tmp_path / "key.pem")))
+    latest.main(["1.2.3", "--output", str(tmp_path / "new")])
+    assert os.listdir(tmp_path / "new") == ["latest"]
+    assert (tmp_path / "new" / "latest").read_text().startswith("1.2.3\nsince ")
+
+
+# What releases are made of
+
+
+def test_a_release_of_sources_that_are_not_the_newest_is_refused_unless_each_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = ["security-mirror none present", "openssl 3.5.6 3.5.6", "zlib 1:1.3-1 1:1.3-2", "expat 2.9 unknown"]
+    (tmp_path / "listed").write_text("\n".join(lines) + "\n")
+    release = bundled.Release(str(tmp_path), str(tmp_path))
+    needed = ["security-mirror=none", "zlib=1:1.3-1", "expat=2.9"]
+    assert release.to_accept == needed
+    monkeypatch.delenv("DSO_ACCEPT_SOURCES", raising=False)
+    with pytest.raises(SystemExit, match=r'DSO_ACCEPT_SOURCES="security-mirror=none zlib=1:1\.3-1 expat=2\.9"'):
+        dist.refuse_unaccepted(release.to_accept)
+    monkeypatch.setenv("DSO_ACCEPT_SOURCES", "expat=2.9 zlib=1:1.3-2 security-mirror=none")
+    with pytest.raises(SystemExit, match=r'DSO_ACCEPT_SOURCES="zlib=1:1\.3-1"'):
+        dist.refuse_unaccepted(release.to_accept)
+    monkeypatch.setenv("DSO_ACCEPT_SOURCES", " ".join(needed))
+    dist.refuse_unaccepted(release.to_accept)
+    document = json.loads(sbom.render(release, "1.0.0", 0, {}, {}))
+    assert document["metadata"]["properties"] == [{"name": "dso:accepted", "value": one} for one in needed]
+
+
+def test_the_bill_of_materials_says_what_was_used_and_what_was_accepted_instead_of_the_newest(tmp_path: Path) -> None:
+    (tmp_path / "listed").write_text("openssl 3.5.6 3.5.6\nzlib 1:1.3-1 1:1.3-2\n")
+    release = bundled.Release(str(tmp_path), str(tmp_path))
+    sources, _ = bundled.read_listed(str(tmp_path / "listed"))
+    document = json.loads(sbom.render(release, "1.0.0", 0, {"x": "0" * 64}, {"x": bundled.Content([], sources)}))
+    found = {one["name"]: (one["version"], one.get("properties")) for one in document["components"]}
+    assert found["openssl"] == ("3.5.6", [{"name": "dso:newest-listed", "value": "3.5.6"}])
+    assert found["zlib"] == (
+        "1:1.3-1",
+        [{"name": "dso:newest-listed", "value": "1:1.3-2"}, {"name": "dso:accepted", "value": "zlib=1:1.3-1"}],
+    )
+
+
+def test_an_interpreter_whose_sources_nobody_looked_up_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"interpreter\.sh --newest"):
+        bundled.Release(str(tmp_path), str(tmp_path))
 
 
 # What binaries need
