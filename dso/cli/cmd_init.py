@@ -75,6 +75,8 @@ def _make_directory(directory: str) -> None:
         os.chmod(directory, 0o700)  # whatever the umask
     except FileExistsError:
         check_directory(directory)
+        if os.path.islink(paths.vault_file()):
+            return  # to a directory that is not DSO's: /dev, if somebody made the vault a link to a device
         if os.stat(directory).st_mode & 0o077 and os.stat(directory).st_uid == os.geteuid():
             os.chmod(directory, 0o700)
             note(f"{directory} could be read by other users; it is 0700 now")

@@ -151,3 +151,14 @@ def test_root_is_told_whose_home_it_is(user, monkeypatch):
     done = user.ok("init")
     assert f"HOME={user.home}" in done.err
     assert "without sudo, alice" in done.err
+
+
+def test_directory_that_the_vault_is_a_link_into_keeps_its_mode(user, tmp_path):
+    """As root, `vault.enc -> /dev/zero` made /dev inaccessible to every other user."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    elsewhere.chmod(0o755)
+    user.dso_dir.mkdir(0o700)
+    (user.dso_dir / "vault.enc").symlink_to(elsewhere / "vault.enc")
+    user.ok("init")
+    assert stat.S_IMODE(elsewhere.stat().st_mode) == 0o755
