@@ -110,13 +110,12 @@ is_safe() {
 is_ours_alone() { # PATH WHAT-IS-RIGHT-TOO
     case $judged in *"$newline$2 $1$newline"*) return 0 ;; esac
     # whatever keeps `find` from answering is no yes
-    if [ -z "$(find "$1" -prune \( -user 0 -o -user "$uid" \) 2>/dev/null)" ]; then
-        flaw="$1 belongs to another user"
-        return 1
-    fi
     # shellcheck disable=SC2086  # words
-    if [ -z "$(find "$1" -prune \( -type l -o ! -perm -2 ! -perm -20 $shared $2 \) 2>/dev/null)" ]; then
-        flaw="other users may write to $1 (chmod go-w $1)"
+    if [ -z "$(find "$1" -prune \( -user 0 -o -user "$uid" \) \
+        \( -type l -o ! -perm -2 ! -perm -20 $shared $2 \) 2>/dev/null)" ]; then
+        flaw="$1 belongs to another user"
+        [ -z "$(find "$1" -prune \( -user 0 -o -user "$uid" \) 2>/dev/null)" ] ||
+            flaw="other users may write to $1 (chmod go-w $1)"
         return 1
     fi
     judged="$judged$2 $1$newline"
