@@ -93,7 +93,7 @@ def read_files(archive: bytes) -> Iterator[tuple[str, bytes]]:
     """The regular files of an archive: (name, content).
 
     Raises:
-        ValueError: it is no tar archive, or it is cut off.
+        ValueError: it is not a tar archive, or it is cut off.
     """
     position = 0
     long_name = b""
@@ -102,7 +102,7 @@ def read_files(archive: bytes) -> Iterator[tuple[str, bytes]]:
         position += BLOCK
         if not any(header):
             return
-        size = int(header[_SIZE].strip(b"\0 ") or b"0", 8)
+        size = _octal(header[_SIZE].strip(b"\0 "))
         content = archive[position : position + size]
         if len(content) < size:
             raise ValueError("the archive is cut off")
@@ -116,10 +116,19 @@ def read_files(archive: bytes) -> Iterator[tuple[str, bytes]]:
         long_name = b""
 
 
+def _octal(digits: bytes) -> int:
+    """A number of a header. int() alone takes signs and underscores too, and a negative size never ends."""
+    if digits.strip(b"01234567"):
+        raise ValueError("a size in the archive is not an octal number")
+    return int(digits or b"0", 8)
+
+
 def _pax_path(records: bytes) -> bytes:
     """The path among pax records; b"" if there is none."""
     while records:
         length, _, _ = records.partition(b" ")
+        if not length.isdigit() or int(length) <= len(length):
+            raise ValueError("a pax record has no length")
         record, records = records[len(length) + 1 : int(length)], records[int(length) :]
         if record.startswith(b"path="):
             return record[len(b"path=") : -1]

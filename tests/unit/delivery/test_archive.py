@@ -93,3 +93,26 @@ def test_cut_off_archive_is_an_error() -> None:
 def test_what_is_no_archive_is_an_error() -> None:
     with pytest.raises(ValueError):
         list(read_files(b"x" * 1024))
+
+
+@pytest.mark.parametrize("size", [b"-1000\0", b"0_10\0", b"+7\0", b"\x80" + bytes(11), b"8\0"])
+def test_a_size_that_is_not_octal_ends_the_reading(size: bytes) -> None:
+    archive = Archive(0)
+    archive.add_file("a", bytes(5000))
+    content = bytearray(archive.finish())
+    content[124:136] = size.ljust(12, b"\0")
+    with pytest.raises(ValueError, match="not an octal number"):
+        list(read_files(bytes(content)))
+
+
+@pytest.mark.parametrize("length", [b"0", b"-1", b"1", b""])
+def test_a_pax_record_that_leads_nowhere_ends_the_reading(length: bytes) -> None:
+    archive = Archive(0)
+    archive.add_file("n" * 150, b"1")
+    content = archive.finish()
+    record = content[512:1024].rstrip(b"\0")
+    hostile = length + b" " + record.partition(b" ")[2]
+    changed = bytearray(content)
+    changed[512:1024] = hostile.ljust(512, b"\0")
+    with pytest.raises(ValueError, match="pax record"):
+        list(read_files(bytes(changed)))
