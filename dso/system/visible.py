@@ -37,12 +37,16 @@ def visible_name(text: str, most: int = 0) -> str:
 
 
 def shell_word(text: str) -> str:
-    """The text as one word of a shell, for a command that somebody may copy."""
-    if text and text.isascii() and all(each.isalnum() or each in "/._-+@%:=," for each in text):
-        return text
+    """The text as one word of a shell, for a command that somebody may copy; what is not printable as bash has it."""
     if text.isprintable():
-        return "'" + text.replace("'", "'\\''") + "'"
-    return "$'" + visible(text.replace("\\", "\\\\").replace("'", "\\'")) + "'"
+        plain = text and text.isascii() and all(each.isalnum() or each in "/._-+@%:=," for each in text)
+        return text if plain else "'" + text.replace("'", "'\\''") + "'"
+    quoted = (f"\\{each}" if each in "\\'" else each if each.isprintable() else _bytes_of(each) for each in text)
+    return f"$'{''.join(quoted)}'"
+
+
+def _bytes_of(character: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
 
 
 def visible_json(document: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import unicodedata
 from typing import TYPE_CHECKING
 
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
 FORGED = ("Error: forged", "  hint: forged", "[DSO] forged")
 # Colour, a window's title, C1's CSI, DEL, a return, a turn of writing, an invisible one, a byte that is no text.
 STEERING = "\x1b[31m\x1b]0;pwned\x07\x9b2J\x7f\r\u202e\u200b\u2028"
-LINES = "\n" + "\n".join(FORGED) + "\n"
+LINES = "\n" + "\n".join(FORGED) + "\nforged\n"  # the last would be a hint by itself where hints have several lines
 HOSTILE = f"evil{STEERING}{LINES}end"
+HINT = f"evil{STEERING}"  # the agent's own words, which may be several lines: it is root's or ours
 OURS = "\x1b[H\x1b[2J"  # with which `status --watch` clears the display
 
 
@@ -170,6 +172,31 @@ def test_no_word_or_file_name_steers_the_terminal(project: Project) -> None:
         shown(project, *words)
 
 
+@covers("allow", "deny", "up", "fetch")
+def test_no_question_and_no_grant_steers_the_terminal(project: Project) -> None:
+    hostile_stack(project)
+    project.write("dso.yaml", f"version: 1\nagent: {{socket: /x}}\nx-a: {json.dumps(HOSTILE)}\n")
+    below = project.path(f"below{STEERING}{LINES}end")
+    os.makedirs(below)
+    for name in ("compose.yaml", "dso.yaml"):
+        shutil.copy(project.path(name), below)
+    project.home.env[paths.ALLOW_VARIABLE] = ""
+    for cwd in (project.directory, below):
+        for words in (["allow"], ["--mode=local", "up", "--dry-run"], ["fetch"]):
+            with project.home.terminal("docker", "dso", *words, cwd=cwd) as terminal:
+                terminal.expect("[y/N] ")
+                terminal.line("n")
+                terminal.wait()
+            checked(terminal.shown)
+    for words in (
+        *(["allow", HOSTILE], ["allow", "--directory", HOSTILE], ["deny", HOSTILE], ["allow", "-f", HOSTILE]),
+        *(["allow", "--directory", below, "shop"], ["allow", "--list"], ["allow", "--list", "--format", "json"]),
+        *(["deny", "--directory", below, "shop"], ["deny", "--directory", below], ["allow", "--yes"]),
+        *(["__complete", "dso", "allow", ""], ["__complete", "dso", "deny", ""]),
+    ):
+        shown(project, *words)
+
+
 @covers("env")
 def test_no_env_file_steers_the_terminal(project: Project) -> None:
     for text in (
@@ -227,14 +254,14 @@ def agent(tmp_path: Path, project: Project) -> Iterator[FakeAgent]:
     ) as found:
         found.info = found.info._replace(version=HOSTILE)
         found.config_error, found.restart_needed = HOSTILE, [HOSTILE]
-        found.faults["prod/bad"] = Fault(UNAVAILABLE, HOSTILE, HOSTILE, provider=HOSTILE)
+        found.faults["prod/bad"] = Fault(UNAVAILABLE, HOSTILE, HINT, provider=HOSTILE)
         line = json.dumps({"time": 1.0, "level": HOSTILE, "message": HOSTILE}) + "\n"
         found.answers["/v1/logs"] = b"HTTP/1.1 200 X\r\nContent-Length: %d\r\n\r\n%b" % (len(line), line.encode())
         found.answers["/v1/reload"] = answer(
             200,
             {
                 "changed": [HOSTILE],
-                "failed": [Fault(UNAVAILABLE, HOSTILE, HOSTILE, reference=f"dso://{HOSTILE}").to_json()],
+                "failed": [Fault(UNAVAILABLE, HOSTILE, HINT, reference=f"dso://{HOSTILE}").to_json()],
                 "configuration": {"providers_added": [HOSTILE], "restart_needed": [HOSTILE]},
             },
         )
@@ -287,4 +314,4 @@ def test_no_program_that_doctor_asks_steers_the_terminal(project: Project) -> No
 
 
 def test_every_command_is_among_them() -> None:
-    assert set(COMMANDS) - {"allow", "deny"} <= COVERED  # those are asked in test_grants.py
+    assert set(COMMANDS) <= COVERED

@@ -16,7 +16,6 @@ import pytest
 
 from dso import paths
 from dso.errors import AgentUntrustedError, ConfigError, NotGrantedError
-from dso.grants.store import grant, revoke
 from dso.protocol.agent import ResolveRequest
 from dso.protocol.state import SecretInfo
 from tests.support.canary import Canary
@@ -104,11 +103,11 @@ def project(project: Project, key: Canary) -> Project:
 
 
 def allow(project: Project) -> None:
-    grant(project.directory, configuration=True, path=f"{project.home.dso_dir}/grants.json")
+    project.dso("allow", "--configuration")
 
 
 def deny(project: Project) -> None:
-    revoke(project.directory, configuration=True, path=f"{project.home.dso_dir}/grants.json")
+    project.dso("deny", "--configuration")
 
 
 def dso_yaml(project: Project, path: str = "shop/key", socket: str | None = None) -> None:
@@ -205,6 +204,31 @@ def test_the_question_names_what_is_wanted_and_is_asked_once(project: Project, k
         with project.terminal("docker", "dso", "validate") as terminal:
             assert terminal.wait() == 0
         assert b"[y/N]" not in terminal.shown
+
+
+def test_allow_shows_what_is_wanted_and_records_it(project: Project) -> None:
+    with FakeAgent(project.home.path, {"shop/key": b"v"}) as agent:
+        dso_yaml(project, "k=${MY_TOKEN}", agent.socket)
+        with project.terminal("docker", "dso", "allow") as terminal:
+            asked = terminal.expect("[y/N] ").decode().replace("\r\n", "")
+            assert agent.socket in asked
+            assert "MY_TOKEN" in asked
+            terminal.line("y")
+            assert terminal.wait() == 0
+        project.dso("validate")
+    listed = json.loads(project.dso("allow", "--list", "--format", "json").out)
+    assert [(one["directory"], one["configuration"]) for one in listed] == [(project.directory, True)]
+
+
+def test_a_grant_reaches_what_is_below_the_directory(project: Project) -> None:
+    allow(project)
+    os.mkdir(below := project.path("below"))
+    with FakeAgent(project.home.path, {"shop/key": b"v"}) as agent:
+        dso_yaml(project, socket=agent.socket)
+        os.rename(project.path("dso.yaml"), f"{below}/dso.yaml")
+        project.home.run("fetch", cwd=below)
+        os.chmod(below, 0o777)  # anybody may write the file now
+        assert project.home.run("fetch", cwd=below, check=False).returncode == NotGrantedError.code
 
 
 def test_a_file_that_the_user_names_is_their_own_word(project: Project) -> None:

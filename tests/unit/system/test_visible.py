@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 import unicodedata
 
 import pytest
 
-from dso.system.visible import error_text, visible, visible_json, visible_lines, visible_name
+from dso.system.visible import error_text, shell_word, visible, visible_json, visible_lines, visible_name
 
 EVERY_CHARACTER = "".join(map(chr, range(sys.maxunicode + 1)))
 STEERING = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # control, format (bidi, invisible), surrogates, line and paragraph ends
@@ -61,6 +63,27 @@ def test_lines_and_tabs_stay_where_lines_are_meant() -> None:
 )
 def test_a_name_is_cut_and_quoted_where_it_is_not_what_was_written(name: str, shown: str) -> None:
     assert visible_name(name, 5) == shown
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "plain/path-1.x",
+        "",
+        "two words",
+        "it's",
+        "$(reboot)`x`;&|",
+        "a\nb",
+        "\x1b[31m'\\ \u202e",
+        "ä\u2028",
+        "no \udcff text",
+    ],
+)
+def test_a_word_of_a_shell_is_that_word_and_printable(name: str) -> None:
+    word = shell_word(name)
+    assert word.isprintable()
+    said = subprocess.run(["bash", "-c", f"printf %s {word}"], capture_output=True, check=True).stdout
+    assert said == os.fsencode(name)
 
 
 def test_json_means_the_same_and_has_its_own_escapes() -> None:
