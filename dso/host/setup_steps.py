@@ -140,7 +140,7 @@ def plugin_users(host: Host, missing: Sequence[str]) -> Step:
                 call(host, "userdel", name)
 
     def apply() -> None:
-        for name in missing:
+        for name in missing_users(host, missing):  # somebody else may have made one meanwhile
             call(host, *making(name))
 
     return Step(f"create the users that plugins run as: {', '.join(missing)}", apply, undo)
