@@ -16,6 +16,7 @@ from aiohttp import web
 
 from dso.agent.access import Peer, peer_of
 from dso.agent.fairness.budgets import TRUSTED_POOL, Budget
+from dso.agent.fairness.turns import Turns
 from dso.agent.web.limits import HEAD_TIMEOUT, Limits
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ __all__ = ["BACKLOG", "HEAD_TIMEOUT", "Connection", "Hub", "Limits"]
 
 BACKLOG = 1024
 MAX_HEAD = 64 * 1024  # bytes of a request's head
-_AT_ONCE = 64  # connections that are accepted before others have their turn
-_READ_SIZE = 64 * 1024  # bytes that are read at a time
+_AT_ONCE, _AT_ONCE_SHARED = 32, 4  # connections that are accepted in a round; where several users are there
+_READ_SIZE = 16 * 1024  # bytes that are read at a time
 _HIGH_WATER = 32 * 1024  # bytes that wait in a connection's buffer before its answer has to wait too
 _HALF_CLOSED_DELAY = 0.05  # seconds
 _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -65,7 +66,7 @@ class Connection(web.RequestHandler):
         self.caller: Caller | None = None
         self.state = IDLE
         self.since = loop.time()
-        self.is_lost = False
+        self.was_opened = self.is_lost = False
         self._stream: asyncio.Task[Any] | None = None
         self._half_closed = False
         self._head = 0
@@ -177,13 +178,14 @@ class Connection(web.RequestHandler):
 class Hub:
     """Accepts connections, as many as each user may have; who has more is told to come back."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what it needs of the server
         self,
         handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
         malformed: Callable[[int], web.StreamResponse],
         *,
         pool_of: Callable[[Peer], str] = lambda _: TRUSTED_POOL,
         refusal: bytes = b"",
+        turns: Turns | None = None,
         book: Logbook,
         metrics: Metrics,
         limits: Limits | None = None,
@@ -198,13 +200,14 @@ class Hub:
         self._budget = Budget(self.limits.shares)
         self._pool_of = pool_of
         self._refusal = refusal
+        self._turns = turns or Turns()
         self._book = book
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
         self._open: dict[Connection, None] = {}
         self._ended = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._coming: dict[Connection, asyncio.Task[None]] = {}  # accepted, and not open yet
+        self._coming: set[asyncio.Task[None]] = set()  # accepted, and not open yet
         self._listening: list[socket.socket] = []
 
     def __len__(self) -> int:
@@ -212,7 +215,7 @@ class Hub:
 
     def opened(self, connection: Connection) -> None:
         """A connection was made."""
-        self._coming.pop(connection, None)
+        connection.was_opened = True
         self._open[connection] = None
         self._metrics.count("dso_agent_connections_total")
 
@@ -266,8 +269,9 @@ class Hub:
                 await asyncio.sleep(0.1)
                 continue
             self._take(accepted)
-            in_turn = (in_turn + 1) % _AT_ONCE
-            if not in_turn:
+            in_turn += 1
+            if in_turn >= (_AT_ONCE_SHARED if self._turns.is_shared else _AT_ONCE):
+                in_turn = 0
                 await asyncio.sleep(0)
 
     def _take(self, accepted: socket.socket) -> None:
@@ -283,8 +287,9 @@ class Hub:
             self._refuse(accepted)
             return
         self._budget.take(pool, peer.uid, 1)
-        coming = Connection(self, self._loop, peer, pool)
-        self._coming[coming] = self._loop.create_task(self._connect(coming, accepted))
+        task = self._loop.create_task(self._connect(accepted, peer, pool))
+        self._coming.add(task)
+        task.add_done_callback(self._coming.discard)
 
     def _refuse(self, accepted: socket.socket) -> None:
         self._metrics.count("dso_agent_connections_closed_early_total", "budget")
@@ -293,16 +298,19 @@ class Hub:
             accepted.send(self._refusal)
         accepted.close()
 
-    async def _connect(self, coming: Connection, accepted: socket.socket) -> None:
+    async def _connect(self, accepted: socket.socket, peer: Peer, pool: str) -> None:
+        coming: Connection | None = None
         try:
+            await self._turns.take(peer.uid)
+            coming = Connection(self, self._loop, peer, pool)
             await self._loop.connect_accepted_socket(lambda: coming, accepted)
         except BaseException as error:
             accepted.close()
             if not isinstance(error, OSError):
                 raise
         finally:
-            if self._coming.pop(coming, None):  # it was not opened
-                self._give_back(coming)
+            if coming is None or not coming.was_opened:
+                self._budget.take(pool, peer.uid, -1)
 
     def _make_room(self, pool: str | None = None, user: int | None = None) -> bool:
         """End the connection that has been waiting for its client for longest; whether there is one.
@@ -348,7 +356,7 @@ class Hub:
         tasks, self._tasks = self._tasks, set()
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, *self._coming.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, *self._coming, return_exceptions=True)
         for listening in self._listening:
             listening.close()
 

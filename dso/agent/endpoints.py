@@ -42,7 +42,7 @@ _CONFIG_FAULTS = "it has faults, which the agent's log names"  # for those who m
 _AUDIT_BURST, _AUDIT_PER_SECOND = 32e6, 4e6  # characters of the log that a user's requests may take
 _LINE_FACTOR = 2  # bytes of an answer for each character of a line
 _MAX_SHOWN = 1024  # characters of a name that is no reference
-_LINES_AT_ONCE = 100  # of the log, or secrets, before others have their turn
+_LINES_AT_ONCE = 25  # of the log, or secrets, before others have their turn
 
 
 class State(Protocol):

@@ -33,7 +33,7 @@ _MAX_ENCODED = 4096  # bytes of a value whose text in the answer is remembered t
 _MAX_ESCAPED = 6  # characters of JSON for one byte
 _MAX_LINES = 20_000
 _OVERHEAD = 1024  # bytes of memory for each pick, without its value
-AT_ONCE = 100  # references, before others have their turn
+AT_ONCE = 50  # references, before others have their turn
 MAX_KNOWN_TEXT = 256  # characters of a reference that is remembered: of longer ones nobody has many
 
 

@@ -82,6 +82,7 @@ class Server:
             _malformed,
             pool_of=self._members.pool_of,
             refusal=_TOO_MANY,
+            turns=self._turns,
             book=book,
             metrics=metrics,
             limits=limits,

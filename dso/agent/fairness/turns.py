@@ -15,43 +15,72 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+_ROUNDS = 4  # from one turn of a user who waits to the next, while others are there
+_RECENTLY = 1.0  # seconds for which a user is there
+
 
 class Turns:
-    """Whose turn it is. For the event loop's thread only; who waits may be cancelled."""
+    """Whose turn it is. For the event loop's thread only; who waits may be cancelled.
 
-    __slots__ = ("_had", "_is_due", "_waiting")
+    A round is one turn of the event loop, in which it also looks for what has come in. While several users are there,
+    a user who had to wait for a turn sits out the rounds after it: a request of another one takes some of them until it
+    gets to its own turn, and would otherwise meet a slice of somebody's long work in each.
+    """
+
+    __slots__ = ("_is_due", "_next", "_round", "_seen", "_waiting")
 
     def __init__(self) -> None:
         self._waiting: dict[int, deque[asyncio.Future[None]]] = {}
-        self._had: set[int] = set()  # users who have had their turn in this round
+        self._round = 0
+        self._next: dict[int, int] = {}  # by user, the round of the next turn, where that is still to come
+        self._seen: dict[int, float] = {}  # by user, when they were last here
         self._is_due = False
 
     async def take(self, user: int) -> None:
-        """Wait for a turn; at once for who has had none in this round."""
-        if user not in self._had:
-            self._had.add(user)
+        """Wait for a turn; at once for who has had none lately."""
+        loop = asyncio.get_running_loop()
+        self._seen[user] = loop.time()
+        if user not in self._next:
+            self._next[user] = self._round + 1
             if not self._is_due:
                 self._is_due = True
-                asyncio.get_running_loop().call_soon(self._next_round)
+                loop.call_soon(self._next_round)
             return
-        turn = asyncio.get_running_loop().create_future()
+        turn = loop.create_future()
         self._waiting.setdefault(user, deque()).append(turn)
         await turn
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether several users are there."""
+        return len(self._seen) > 1
+
     def _next_round(self) -> None:
-        self._had.clear()
+        self._round += 1
+        pause = self._pause()
+        self._next = {user: turn for user, turn in self._next.items() if turn > self._round}
         for user, waiting in list(self._waiting.items()):
+            if user in self._next:
+                continue
             while waiting:
                 turn = waiting.popleft()
                 if not turn.done():
                     turn.set_result(None)
-                    self._had.add(user)
+                    self._next[user] = self._round + pause
                     break
             if not waiting:
                 del self._waiting[user]
-        self._is_due = bool(self._had)
+        self._is_due = bool(self._next)
         if self._is_due:
             asyncio.get_running_loop().call_soon(self._next_round)
+
+    def _pause(self) -> int:
+        """The rounds from one turn of a user who waits to the next."""
+        if len(self._seen) == 1:
+            return 1
+        late = asyncio.get_running_loop().time() - _RECENTLY
+        self._seen = {user: seen for user, seen in self._seen.items() if seen > late or user in self._waiting}
+        return _ROUNDS if len(self._seen) > 1 else 1
 
 
 _MINE: ContextVar[tuple[Turns, int] | None] = ContextVar("_MINE", default=None)

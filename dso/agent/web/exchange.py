@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import hdrs, web
 
+from dso.agent.fairness.turns import others_first
 from dso.protocol import codes
 from dso.protocol.agent import MAX_REQUEST_BYTES, Fault
 from dso.system.json_fast import loads
@@ -162,6 +163,7 @@ async def _read(content: StreamReader) -> bytes:
     pieces = bytearray()
     while len(pieces) <= MAX_REQUEST_BYTES and (piece := await content.readany()):
         pieces += piece
+        await others_first()  # what is not read here stops what comes in
     return bytes(pieces)
 
 
