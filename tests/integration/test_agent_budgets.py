@@ -75,6 +75,7 @@ def test_one_hostile_member_shuts_nobody_out_and_takes_little_memory(agent: Agen
             served(agent, ALICE)
             served(agent, ROOT)
         assert peak(agent.pid) < MEMORY, f"{peak(agent.pid) / MIB:.0f} MiB"
+    wait_until(lambda: as_user(MALLORY, lambda: agent.request("GET", "/healthz").status) == 200, "an end of it")
     served(agent, MALLORY)
 
 
