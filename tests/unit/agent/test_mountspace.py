@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
 from dso.agent import mountspace
-from dso.agent.mountspace import MountSpace
+from dso.agent.mountspace import THREADS, MountSpace
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,16 +58,21 @@ def test_a_thread_that_cannot_go_outside_fails_only_what_it_was_to_do(
             raise faults.pop()
 
     monkeypatch.setattr(mountspace, "_enter_first", enter)
-    together = threading.Barrier(2, timeout=60)
-    with ThreadPoolExecutor(2) as callers:
-        holds = callers.submit(apart.run, together.wait)  # by the thread that is outside already
-        while True:
-            try:
-                apart.run(lambda: 1)
-            except OSError:
-                break
-        together.wait()
-        holds.result()
+    release = threading.Event()
+
+    def hold(started: threading.Event) -> None:
+        started.set()
+        release.wait(60)
+
+    held: list[Future[None]] = []
+    with ThreadPoolExecutor(THREADS) as callers:
+        while faults:  # until all that are outside are held, and another has to go
+            started = threading.Event()
+            held.append(callers.submit(apart.run, hold, started))
+            held[-1].add_done_callback(lambda _, started=started: started.set())  # type: ignore[misc]
+            started.wait()
+        release.set()
+    assert [type(one.exception()) for one in held if one.exception()] == [OSError]
     assert apart.run(lambda: 2) == 2
 
 
