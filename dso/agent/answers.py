@@ -72,7 +72,7 @@ class WarmGiven:
     It is put together by loops in C, a column of the lines at a time: nothing is made for a single reference.
     """
 
-    __slots__ = ("_heads", "_lines", "_starts", "ages", "read", "sizes", "values")
+    __slots__ = ("_heads", "_lines", "_starts", "ages", "read", "sizes", "values", "weight")
 
     errors: Sequence[Fault] = ()
     refused: Sequence[str] = ()
@@ -83,6 +83,8 @@ class WarmGiven:
         self._starts, self._heads, self.sizes, subjects, self.values, *_ = zip(*lines, strict=True)
         self.read = list(dict.fromkeys(subjects))
         self.ages: Sequence[float] = ()
+        # The bytes of the answer, or a few more.
+        self.weight = sum(map(len, self._starts)) + sum(map(len, self._heads)) + len(lines) * TAIL
 
     @property
     def found(self) -> int:
@@ -96,11 +98,6 @@ class WarmGiven:
             cached = Cached(line.picked.data, age, stale=False)
             found.append(line.picked.resolved(line.text, cached, wanted=line.wanted))
         return ResolveResponse(found, [])
-
-    @property
-    def weight(self) -> int:
-        """The bytes of the answer, or a few more."""
-        return sum(map(len, self._starts)) + sum(map(len, self._heads)) + len(self._lines) * TAIL
 
     async def encode(self) -> list[bytes]:
         """`response().to_json()` as the body, in parts; others have their turn meanwhile."""

@@ -23,6 +23,9 @@ async def audit(events: Events, event: str, who: Mapping[str, Any], **names: Seq
 
     Several lines are numbered: `batch` is what they have in common, `part` is 2/3 in the second of three.
     """
+    if (size := _of_one_line(names)) is not None:
+        events(event, **who, **names)
+        return size
     parts = [part async for part in _parts(names)]
     about = {**who, "batch": next(_BATCHES)} if len(parts) > 1 else {**who}
     size = 0
@@ -32,6 +35,17 @@ async def audit(events: Events, event: str, who: Mapping[str, Any], **names: Seq
         if not at % _LINES_AT_ONCE:
             await others_first()
     events.tell(event, {**who, **_told(names)})
+    return size
+
+
+def _of_one_line(names: Mapping[str, Sequence[str]]) -> int | None:
+    """The characters of names that need no more than a line and an event, as nearly all do; None for others."""
+    size = 0
+    for found in names.values():
+        text = ",".join(found)
+        size += len(text) if text.isascii() and text.isprintable() else MAX_TOLD_SIZE + 1
+        if size > MAX_TOLD_SIZE or len(found) > MAX_TOLD:
+            return None
     return size
 
 
