@@ -130,6 +130,10 @@ class Resolver:
                 faults[text] = _provider_fault(text, key, found)
                 continue
             picked = picks.pick(reference, key, found.data)
+            if _SLICE < (size := picked.shown(wanted=is_wanted)) <= room:
+                hold(size)  # its text is no shorter: what there is no room for is not even made
+                held -= size
+                work += size
             if picked.fault is not None:
                 faults[text] = picked.fault._replace(reference=text)
             elif (head := picks.head(picked, room, wanted=is_wanted)) is None:
