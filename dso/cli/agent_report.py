@@ -18,7 +18,8 @@ def agent_report(mode: Mode) -> tuple[dict[str, Any], int]:
     once and have changed; `providers` with `name`, `type`, `state`, `error`; `secrets` in the agent's
     memory with `name` (in dso.yaml, or None), `provider`, `path`, `pin`, `version`, `age` in seconds,
     `stale`; `volume_driver` with `name`, `available`, `reason`, `volumes`, `mounted`.
-    If the agent does not answer: `error` and `hint`, and the lists are empty.
+    If the agent does not answer, or is not asked (then there is no `socket`): `error` and `hint`, and
+    the lists are empty.
     """
     from dso import paths
     from dso.cli.project_config import agent_socket, connect
@@ -58,7 +59,7 @@ def print_agent(report: dict[str, Any]) -> None:
     from dso.cli.output import duration, print_table, say
 
     if "error" in report:
-        say(f"Agent:   {report.get('socket', '')} (does not answer)")
+        say(f"Agent:   {report['socket']} (does not answer)" if "socket" in report else "Agent:   (not asked)")
         return
     say(f"Agent:   {report['socket']} (dso-agent {report['version']}, up {duration(report['uptime'])})")
     fault = f" (FAULTY, a former one is in force: {report['config_error']})" if report["config_error"] else ""

@@ -55,7 +55,7 @@ def described(wishes: Wishes) -> list[str]:
 
     found = [f"to choose whom DSO talks to: the socket {visible(wishes.socket)}"] if wishes.socket else []
     if wishes.variables:
-        found.append(f"to send there what is in {', '.join(map(visible, wishes.variables))}")
+        found.append(f"to send the agent what is in {', '.join(map(visible, wishes.variables))}")
     return found
 
 

@@ -209,8 +209,9 @@ def _provider(health: ProviderHealth) -> Finding:
 
 
 def not_set_up() -> list[Finding]:
-    """For machines that are in Local Mode only, where nothing is missing."""
-    return [Finding("cloud", NOTE, "Cloud Mode is not set up on this machine; Local Mode does without it")]
+    """For machines without root's agent, where nothing is missing."""
+    what = "Cloud Mode is not set up for this machine; Local Mode and an agent of your own do without it"
+    return [Finding("cloud", NOTE, what)]
 
 
 def _close(host: Host, path: str, forbidden: int) -> Callable[[], None]:

@@ -44,7 +44,7 @@ MAX_BODY = 128 * 1024 * 1024
 _FIRST_ERROR = 400
 
 _START_HINT = (
-    "start it: `sudo systemctl start dso-agent`; not set up yet: `sudo docker dso system setup`;\n"
+    "start it: `sudo systemctl start dso-agent`; not set up yet: `sudo docker dso system setup`\n"
     "without systemd: `sudo dso-agent`\n"
     "or as this user, for this directory's dso.yaml: `dso-agent --config ./dso.yaml`"
 )
@@ -283,5 +283,5 @@ def _unreachable(path: str, error: OSError) -> AgentUnavailableError | AgentForb
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return AgentUnavailableError(f"no dso-agent runs here: there is no {path}", hint=_START_HINT)
     if isinstance(error, ConnectionRefusedError):
-        return AgentUnavailableError(f"no dso-agent listens at {path} (it was left behind)", hint=_START_HINT)
+        return AgentUnavailableError(f"no dso-agent listens at {path} (the socket was left behind)", hint=_START_HINT)
     return AgentUnavailableError(f"the agent at {path} does not answer: {error.strerror or error}", hint=_START_HINT)

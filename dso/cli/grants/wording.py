@@ -22,9 +22,9 @@ def one_line(text: str) -> str:
 
 
 def place(directories: Sequence[str]) -> str:
-    """Where a project is: `in /home/ann/shop`."""
+    """Where a project is: `in /home/ann/shop`, to be followed by what it does."""
     first, *others = map(one_line, directories) if directories else (os.getcwd(),)
-    return f"in {first}" + (f", with files of {', '.join(others)}" if others else "")
+    return f"in {first}" + (f", with files of {', '.join(others)}," if others else "")
 
 
 def granted(names: Named) -> str:

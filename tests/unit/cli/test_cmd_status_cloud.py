@@ -101,6 +101,17 @@ def test_agent_that_does_not_answer_is_the_exit_code_and_the_rest_is_shown(
     assert "systemctl start dso-agent" in done.err
 
 
+def test_agent_that_was_not_asked_is_not_said_to_be_silent(
+    user: User, agent: FakeAgent, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv(paths.SOCKET_VARIABLE)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dso.yaml").write_text(f"version: 1\nagent: {{socket: {tmp_path}/theirs.sock}}\n")
+    done = user.dso("status")
+    assert done.code == 29
+    assert "Agent:   (not asked)\n" in done.out
+
+
 def test_agent_without_a_driver_says_why(user: User, agent: FakeAgent) -> None:
     agent.info = agent.info._replace(volume_driver=VolumeDriverState("", available=False, reason="it is not root"))
     done = user.dso("status", "--mode=cloud")

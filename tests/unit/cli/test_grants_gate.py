@@ -105,7 +105,7 @@ def test_several_directories_are_all_named_and_all_granted(shop: Path, tmp_path:
     evil.mkdir(mode=0o755)
     grant(str(shop), namespaces=["bank"])
     assert not gate_of(shop, evil).allows("bank/api_key")
-    with pytest.raises(NotGrantedError, match=f"in {shop}, with files of {evil}"):
+    with pytest.raises(NotGrantedError, match=f"in {shop}, with files of {evil}, was not granted"):
         gate_of(shop, evil).admit([BANK])
     gate_of(shop, evil, user=User(True)).admit([BANK])
     assert gate_of(shop, evil).allows("bank/api_key")
