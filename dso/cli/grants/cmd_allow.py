@@ -55,7 +55,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         parser.add_argument(*short, flag, action="append", default=[], metavar=metavar, help=text)
     parser.add_argument("--project-directory", metavar="DIR", help="as for `up`")
     parser.add_argument("--list", action="store_true", help="list all grants")
-    parser.add_argument("--format", choices=("table", "json"), default="table", help="of the list (default: table)")
+    parser.add_argument("--format", choices=("table", "json"), help="of the list (default: table)")
     parser.set_defaults(run=run)
 
 
@@ -68,13 +68,19 @@ def run(args: argparse.Namespace) -> int:
     """Grant what is named or asked for, or list what is granted.
 
     Raises:
-        UsageError: a word is not a name, or nobody can be asked.
+        UsageError: a word is not a name, flags contradict each other, or nobody can be asked.
         NotGrantedError: the user does not agree, or others can put files into the directory.
     """
+    from dso.errors import UsageError
+
     if args.list:
         from dso.cli.grants.listing import print_grants
 
-        return print_grants(args.format)
+        if args.names:
+            raise UsageError("--list takes no names", hint="it lists the grants of every directory")
+        return print_grants(args.format or "table")
+    if args.format:
+        raise UsageError("--format goes with --list", hint="docker dso allow --list --format json")
     enter_directory(args.directory)
     if args.names or args.configuration:
         from dso.grants.names import parse_names
