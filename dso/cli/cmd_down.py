@@ -20,7 +20,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "Run `docker compose down` and remove the stack's file secrets. Needs neither vault nor key.",
         "[COMPOSE FLAGS] [SERVICE...]",
         MODE_FLAGS,
-        f"Every flag of `docker compose down` works, before or behind.\n{COMPOSE_FLAGS}",
+        f"Every flag of `docker compose down` works.\n{COMPOSE_FLAGS}",
     )
 
 

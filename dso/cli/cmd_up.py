@@ -20,7 +20,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "Resolve the stack's dso:// and dsofile:// references and start it with `docker compose up`.",
         "[COMPOSE FLAGS] [SERVICE...]",
         (*DRY_RUN_FLAGS, *MODE_FLAGS),
-        f"Every flag of `docker compose up` works, before or behind.\n{COMPOSE_FLAGS}",
+        f"Every flag of `docker compose up` works.\n{COMPOSE_FLAGS}",
     )
 
 

@@ -29,7 +29,7 @@ def run(invocation: Invocation) -> int:
     """Print what was checked; JSON has `project`, `services` and `references`. Faults are errors."""
     from dso.cli.dry_run import planned
     from dso.cli.handover import ComposeCall
-    from dso.cli.output import print_json, say
+    from dso.cli.output import counted, print_json, say
 
     call = ComposeCall(invocation, "up")
     stack = call.read_stack()
@@ -37,5 +37,7 @@ def run(invocation: Invocation) -> int:
     if call.options.format == "json":
         print_json({"project": stack.project, "services": len(stack.services), "references": count})
     else:
-        say(f"project {stack.project}: {count} references in {len(stack.services)} services are valid")
+        services = counted(len(stack.services), "service")
+        valid = "is valid" if count == 1 else "are valid"
+        say(f"project {stack.project}: {counted(count, 'reference')} in {services} {valid}")
     return 0

@@ -16,7 +16,10 @@ DRY_RUN_FLAGS = (
     ("--dry-run", "resolve everything, show what each service would get (never values), start nothing"),
     ("--format table|json", "how --dry-run shows it"),
 )
-COMPOSE_FLAGS = "-f, -p, --profile, --env-file, --project-directory and the COMPOSE_* variables work as in Compose."
+COMPOSE_FLAGS = (
+    "-f, -p, --profile, --env-file and --project-directory go behind the command, and not before it;\n"
+    "they and the COMPOSE_* variables work as in Compose."
+)
 
 
 def add_command(

@@ -32,12 +32,12 @@ def planned(stack: Stack) -> list[dict[str, str]]:
 
 def print_plan(stack: Stack, output_format: str) -> int:
     """Print the plan as a table or as JSON; returns the exit code."""
-    from dso.cli.output import note, print_json, print_table
+    from dso.cli.output import counted, note, print_json, print_table
 
     entries = planned(stack)
     if output_format == "json":
         print_json({"project": stack.project, "secrets": entries})
     elif entries:
         print_table(("service", "kind", "name", "reference"), [list(entry.values()) for entry in entries])
-    note(f"project {stack.project}: {len(entries)} references resolved; nothing was started")
+    note(f"project {stack.project}: {counted(len(entries), 'reference')} resolved; nothing was started")
     return 0

@@ -93,7 +93,8 @@ def parse_invocation(argv: Sequence[str]) -> Invocation:
             return Invocation(docker_args, options, "version", words[index + 1 :])
         taken = options.take(words, index, accepted=GLOBAL_FLAGS)
         if not taken:
-            raise UsageError(f"unknown flag {words[index]!r}", hint="see `docker dso --help`")
+            hint = "see `docker dso --help`; Compose's flags go behind the command"
+            raise UsageError(f"unknown flag {words[index]!r}", hint=hint)
         index += taken
     command = words[index] if index < len(words) else "help"
     return Invocation(docker_args, options, command, words[index + 1 :])

@@ -113,6 +113,11 @@ def local_time(epoch: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(epoch))
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, in the plural where there is not one: `1 reference`, `2 references`."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
 def duration(seconds: float) -> str:
     """A time span in its largest unit, as ages are shown: `8 s`, `12 min`, `3 h`, `2 d`."""
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):

@@ -97,7 +97,7 @@ def test_tab_completes(user: DsoHome, shell: str, command: str) -> None:
         terminal.expect(PROMPT)
         # a service, from Compose
         terminal.line(f"{command} validate --mode=local w\t")
-        terminal.expect("1 references in 1 services are valid")
+        terminal.expect("1 reference in 1 service is valid")
         terminal.expect(PROMPT)
         # a namespace, without a blank behind it
         terminal.line(f"{command} secret mv shop/t\tsh\tmoved")

@@ -40,3 +40,9 @@ def test_own_flags_stand_before_the_command_too():
 def test_mistakes_are_usage_errors(line):
     with pytest.raises(UsageError):
         parse(line)
+
+
+def test_a_flag_of_composes_before_the_command_is_told_its_place():
+    with pytest.raises(UsageError) as caught:
+        parse("dso -f compose.yaml up")
+    assert "behind the command" in caught.value.hint

@@ -147,3 +147,8 @@ def test_lines_are_as_wide_as_argparse_would_have_them(columns, terminal, monkey
     else:
         monkeypatch.setenv("COLUMNS", columns)
     assert terminal_width() == shutil.get_terminal_size().columns
+
+
+@pytest.mark.parametrize(("number", "shown"), [(0, "0 references"), (1, "1 reference"), (2, "2 references")])
+def test_one_is_not_a_plural(number, shown):
+    assert output.counted(number, "reference") == shown
