@@ -137,8 +137,13 @@ class Copies:
 
     def _forget(self, top: int, name: str) -> None:
         self._copied.pop(name, None)
-        with suppress(OSError):
-            os.unlink(name, dir_fd=top)
+        inner, _, last = name.rpartition("/")
+        with suppress(OSError):  # the plugin has taken it away, or put a link in the place of its directory
+            directory = os.open(inner, _DIRECTORY, dir_fd=top) if inner else os.dup(top)
+            try:
+                os.unlink(last, dir_fd=directory)
+            finally:
+                os.close(directory)
 
 
 def sweep(base: str) -> None:

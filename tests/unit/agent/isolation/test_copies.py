@@ -122,6 +122,27 @@ def test_what_the_plugin_does_to_its_directory_leads_the_agent_nowhere(base: str
     assert victim.exists()
 
 
+@pytest.mark.parametrize("change", ["gone", "changed"])
+def test_a_link_in_the_place_of_a_copied_directory_has_no_file_of_others_removed(
+    base: str, tmp_path: Path, change: str
+) -> None:
+    directory, others = tmp_path / "authorities", tmp_path / "others"
+    directory.mkdir()
+    others.mkdir()
+    (directory / "a.pem").write_text("a")
+    (others / "a.pem").write_text("untouched")
+    copies = made(base, one := Source(str(directory), variable="SSL_CERT_DIR"))
+    os.chmod(copies.directory, 0o700)
+    os.rename(copies.places[one], copies.places[one] + ".former")
+    os.symlink(others, copies.places[one])
+    if change == "gone":
+        (directory / "a.pem").unlink()
+    else:
+        (directory / "a.pem").write_text("another")
+    copies.refresh()
+    assert (others / "a.pem").read_text() == "untouched"
+
+
 def test_messages_name_the_original(base: str, tmp_path: Path) -> None:
     one, two = source(tmp_path / "a", "jwt"), source(tmp_path / "b", "jwt_file")
     copies = Copies(base, "x", [one, two], ACCOUNT)
