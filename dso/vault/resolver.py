@@ -36,13 +36,16 @@ class Wish(NamedTuple):
 
     `name` is the full name that would have to be granted. `tells` is whether that name says more than the project's
     files do: which of two candidates it is depends on what is in the vault, and a stranger's project must not learn
-    that from a log.
+    that from a log. `own` is the project's own secret of that short name, where the project may have it: there is none
+    in the vault, or nothing else would be needed; `near` are words on what the project may have that is called alike.
     """
 
     reference: SecretRef
     place: str
     name: str
     tells: bool
+    own: str = ""
+    near: str = ""
 
 
 class LocalResolver:
@@ -82,7 +85,7 @@ class LocalResolver:
             name = self.name_of(reference)
             version = int(reference.version) if reference.version and reference.version.isdigit() else None
             if name is None:
-                missing.append(f"{reference} ({place}){self._nearest(reference)}")
+                missing.append(f"{reference} ({place}){self._nearest(reference.path)}")
             elif reference.version is not None and version not in self._vault.versions(name):
                 kept = ", ".join(map(str, self._vault.versions(name)))
                 missing.append(f"{reference} ({place}): the vault keeps version {kept}")
@@ -126,7 +129,11 @@ class LocalResolver:
         name = self.name_of(reference) or (others or [first])[0]
         if self._gate.allows(name):
             return None
-        return Wish(reference, place, name, tells=bool(others) and not self._gate.allows(first))
+        if not others:
+            return Wish(reference, place, name, tells=False)
+        if not self._gate.allows(first):
+            return Wish(reference, place, name, tells=True)
+        return Wish(reference, place, name, tells=False, own=first, near=self._nearest(first))
 
     def _read(self, reference: SecretRef, name: str, version: int | None) -> FoundSecret:
         value = self._vault.get(name, version)
@@ -134,8 +141,8 @@ class LocalResolver:
         what = ("secret", "", name, reference.field or "", reference.version or "")
         return FoundSecret(value, mac(self._vault.mac_key, value, *what))
 
-    def _nearest(self, reference: SecretRef) -> str:
-        near = nearest(reference.path, [name for name in self._vault.names() if self._gate.allows(name)])
+    def _nearest(self, wanted: str) -> str:
+        near = nearest(wanted, [name for name in self._vault.names() if self._gate.allows(name)])
         return f": did you mean {near}?" if near else ""
 
 

@@ -97,7 +97,8 @@ class ProjectGate:
         places = {wish.name: wish.place for wish in reversed(wishes)}
         lines = [f"{name}   {one_line(places[name])}" for name in sorted(places)]
         asks = f"[DSO] {self._subject} asks for secrets that it was not granted:"
-        return bool((self._ask or agreed)(f"{asks}{bullets([*lines, *self._weak_lines()])}\n{question}"))
+        stored = [f"(or answer no, and store what is the project's own: {each})" for each in _storing(wishes)]
+        return bool((self._ask or agreed)(f"{asks}{bullets([*lines, *stored, *self._weak_lines()])}\n{question}"))
 
     def _refuse_weak_directories(self) -> None:
         """Where others can put files, a grant would not count."""
@@ -115,19 +116,31 @@ class ProjectGate:
 
     def _refusal(self, wishes: Sequence[Wish]) -> NotGrantedError:
         """What is missing, in the project's own words: what the vault has is not for a log that its author may read."""
-        lines = [f"{wish.reference} ({one_line(wish.place)})" for wish in wishes]
+        lines = [f"{wish.reference} ({one_line(wish.place)}){_without(wish)}" for wish in wishes]
         message = f"{self._subject} was not granted what it asks for:{bullets([*lines, *self._weak_lines()])}"
         return NotGrantedError(message, hint="\n".join(self._remedies(wishes)))
 
     def _remedies(self, wishes: Sequence[Wish]) -> list[str]:
         wanted = names_of(narrow(wish.name for wish in wishes))
         once = f"or, for one command, as in CI: {paths.ALLOW_VARIABLE}={','.join(wanted)}"
-        found = [f"to have the grant above count here: {each.remedy}" for each in (self._coverage or Coverage()).weak]
+        found = [f"what is the project's own has to be stored first: {each}" for each in _storing(wishes)]
+        found += [f"to have the grant above count here: {each.remedy}" for each in (self._coverage or Coverage()).weak]
         if not self._has_directory:
             what = "files that are fetched" if self._files.remote else "files that were not found"
-            return [f"{what} have no directory that could be granted: use a terminal, which asks", once]
+            return [*found, f"{what} have no directory that could be granted: use a terminal, which asks", once]
         if any(wish.tells for wish in wishes):
             words = self._files.words or for_directory(self._files.directories[0])
             return [*found, f"if you trust it, see what that is and grant it: {command('allow', *words)}"]
         commands = [command("allow", *for_directory(each), *wanted) for each in self._files.directories]
         return [*found, f"if you trust it: {' && '.join(commands)}", once]
+
+
+def _storing(wishes: Sequence[Wish]) -> list[str]:
+    """The command that stores what was most likely forgotten, if anything: the project's own secrets."""
+    missing = list(dict.fromkeys(wish.own for wish in wishes if wish.own))
+    namespace = missing[0].partition("/")[0] if missing else ""
+    return [command("secret", "set", missing[0] if len(missing) == 1 else f"{namespace}/NAME")] if missing else []
+
+
+def _without(wish: Wish) -> str:
+    return f": the project has no {wish.own}{wish.near.replace(':', ',', 1)}" if wish.own else ""

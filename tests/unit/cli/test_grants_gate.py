@@ -93,6 +93,21 @@ def test_the_refusal_does_not_say_which_of_two_names_exists(shop: Path) -> None:
     assert caught.value.hint.endswith(f"docker dso allow --directory {shop}")
 
 
+def test_a_secret_of_its_own_that_was_forgotten_is_to_be_stored_and_not_granted(shop: Path) -> None:
+    forgotten = wish("dso://key", "global/key")._replace(own="shop/key", near=": did you mean shop/keys?")
+    with pytest.raises(NotGrantedError) as caught:
+        gate_of(shop).admit([forgotten])
+    assert "dso://key (service api, variable K): the project has no shop/key, did you" in caught.value.message
+    assert caught.value.hint.startswith(
+        "what is the project's own has to be stored first: docker dso secret set shop/key\n"
+    )
+    with pytest.raises(NotGrantedError) as caught:
+        gate_of(shop).admit([forgotten, forgotten._replace(own="shop/other"), BANK])
+    assert "docker dso secret set shop/NAME\n" in caught.value.hint
+    gate_of(shop, user=(user := User(True))).admit([forgotten])
+    assert "store what is the project's own: docker dso secret set shop/key)" in user.asked[0]
+
+
 def test_in_the_directory_itself_the_command_is_short(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(shop)
     with pytest.raises(NotGrantedError) as caught:

@@ -1,5 +1,7 @@
 """References to values from a vault: namespaces, versions, and every missing one in one error."""
 
+from typing import Any
+
 import pytest
 
 from dso.errors import NotGrantedError, SecretFieldError, SecretNotFoundError
@@ -172,6 +174,17 @@ def test_whether_an_ungranted_secret_exists_makes_no_difference():
         told.append(gate.asked)
     assert told[0] == told[1]
     assert gate.asked[1][2], "which of two names it is may only be told on a terminal"
+
+
+@pytest.mark.parametrize("in_global", [True, False])
+def test_a_project_learns_which_of_its_own_secrets_is_missing_and_nothing_of_others(in_global):
+    stored = {"shop__keys": [b"s"], "bank__key": [b"b"], **({"global__key": [b"g"]} if in_global else {})}
+    vault: Any = FakeVault(**stored)
+    (found,) = LocalResolver(vault, "shop", Gate("shop")).wishes({SecretRef.parse("dso://key"): "K"})
+    assert (found.name, found.tells, found.own) == ("global/key", False, "shop/key")
+    assert found.near == ": did you mean shop/keys?"
+    (found,) = LocalResolver(vault, "bank", Gate("shop")).wishes({SecretRef.parse("dso://key"): "K"})
+    assert (found.tells, found.own, found.near) == (True, "", "")
 
 
 def test_the_nearest_names_are_those_that_the_project_may_have():
