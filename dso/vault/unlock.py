@@ -269,16 +269,18 @@ def _takes_keys(header: Header, tried: list[str]) -> bool:
 def _usable_passphrase_slots(header: Header, tried: list[str]) -> list[Slot]:
     """The passphrase slots, without those whose parameters no honest writer chooses; none if they ask for too much."""
     usable = []
+    faults: dict[str, list[str]] = {}
     work = 0
     for slot in header.slots:
         if slot.type == PASSPHRASE:
             try:
                 memory_kib, passes, _, _ = parse_argon2id(slot.kdf)
             except ValueError as error:
-                tried.append(f"slot {slot.id} cannot be used: {error}")
+                faults.setdefault(str(error), []).append(slot.id)
             else:
                 usable.append(slot)
                 work += memory_kib * passes
+    tried.extend(f"passphrase slot {', '.join(ids)} cannot be used: {fault}" for fault, ids in faults.items())
     if work > MAX_WORK_OF_ALL:
         tried.append("its passphrase slots together ask for an absurd amount of time")
         return []
@@ -292,10 +294,20 @@ def _what_would_unlock(header: Header) -> str:
     for slot in header.slots:
         if slot.type == KEYFILE:
             kinds.append(f"the key of key-file slot {slot.id} in {paths.MASTER_KEY_VARIABLE} or ~/.dso/master.key")
-        elif slot.type == PASSPHRASE:
+        elif slot.type != PASSPHRASE:
+            kinds.append(f"slot {slot.id} of type {slot.type!r}, with a newer docker-dso")
+        elif _is_usable(slot):
             kinds.append(
                 f"the passphrase of slot {slot.id}, in the file {paths.PASSPHRASE_FILE_VARIABLE} names or at the prompt"
             )
-        else:
-            kinds.append(f"slot {slot.id} of type {slot.type!r}, with a newer docker-dso")
+    if not kinds:
+        kinds.append("nothing, as it is; restore a backup with `docker dso vault restore FILE`")
     return "what would unlock it: " + "\nor ".join(kinds)
+
+
+def _is_usable(slot: Slot) -> bool:
+    try:
+        parse_argon2id(slot.kdf)
+    except ValueError:
+        return False
+    return True

@@ -8,9 +8,9 @@ import pytest
 from dso import paths
 from dso.errors import FileAccessError, InsecurePermissionsError, WrongKeyError
 from dso.vault import slots
-from dso.vault.format import parse_header
+from dso.vault.format import Header, parse_header
 from dso.vault.keys import add_slot, create_vault, new_vault, write_key_file
-from dso.vault.slots import KEYFILE, PASSPHRASE
+from dso.vault.slots import KEYFILE, PASSPHRASE, Slot
 from dso.vault.store import Vault
 from dso.vault.unlock import Unlock, read_key_file, read_passphrase_file
 
@@ -158,6 +158,19 @@ def test_error_says_what_was_tried_and_what_would_unlock(tmp_path):
     assert "no terminal" in refusal.value.message
     assert "key-file slot" in refusal.value.hint
     assert "DSO_PASSPHRASE_FILE" in refusal.value.hint
+
+
+def test_sixteen_slots_that_cannot_be_used_are_told_once_and_no_way_to_unlock(tmp_path):
+    kdf = "argon2id$v=19$m=1048576,t=1,p=1$" + "00" * 16
+    hostile = [Slot(f"{number:08x}", PASSPHRASE, 1, kdf) for number in range(16)]
+    with pytest.raises(WrongKeyError) as refusal:
+        Unlock(environment={}, key_file=str(tmp_path / "none.key"), ask=_never_asked).data_key(
+            Header(b"", "0" * 32, tuple(hostile)), "x"
+        )
+    assert refusal.value.message.count("Argon2id") == 1
+    assert "0000000f" in refusal.value.message
+    assert "vault restore" in refusal.value.hint
+    assert "passphrase of slot" not in refusal.value.hint
 
 
 def test_error_never_shows_a_key(tmp_path):
