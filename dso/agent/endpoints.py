@@ -78,13 +78,14 @@ class Endpoints:
         self._known_bytes = 0
         self._reloads = Rate("requests to read the configuration again", burst=5, per_second=0.1, together=2)
         self._refreshes = Rate("requests to refresh secrets", burst=20, per_second=1)
+        self._volumes = VolumesEndpoint(state, self._note)
         self._told = Rate("names for the log", burst=_AUDIT_BURST, per_second=_AUDIT_PER_SECOND, together=2)
         self.routes: dict[str, dict[str, Endpoint]] = {
             messages.HEALTH: {"GET": self.health},
             messages.RESOLVE: {"POST": self.resolve},
             messages.STATUS: {"GET": self.status},
             messages.SECRETS: {"GET": self.secrets},
-            messages.VOLUMES: {"PUT": VolumesEndpoint(state, self._note).put},
+            messages.VOLUMES: {"PUT": self.volumes},
             messages.RELOAD: {"POST": self.reload},
             messages.EVENTS: {"GET": self.events},
             messages.LOGS: {"GET": self.logs},
@@ -119,8 +120,7 @@ class Endpoints:
         request.query()
         wanted = self._resolve_request(await request.body())
         state = self._state
-        if not request.caller.trusted:
-            self._told.check(request.caller.uid)
+        self._check_log(request.caller)
         held = request.hold.amount
         given = await state.resolver.answer(wanted, request.caller, request.hold.grow)
         state.metrics.count("dso_agent_references_total", "ok", by=given.found)
@@ -131,6 +131,16 @@ class Endpoints:
         await self._note("secrets.read", request.caller, given.read)
         await self._note("access.refused", request.caller, given.refused)
         return Answer(body, is_held=True)
+
+    async def volumes(self, request: Request) -> Answer:
+        """What volumes are to hold."""
+        self._check_log(request.caller)
+        return await self._volumes.put(request)
+
+    def _check_log(self, caller: Caller) -> None:
+        """BusyError for who has filled too much of the log: asked of whatever has many names logged."""
+        if not caller.trusted:
+            self._told.check(caller.uid)
 
     def _resolve_request(self, body: bytes) -> messages.ResolveRequest:
         """Read a body; one that came before, as each `up` of a stack sends it, is known. Bodies hold names only."""

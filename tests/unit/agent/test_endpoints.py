@@ -11,9 +11,11 @@ import pytest
 
 from dso.agent.access import Access, Caller
 from dso.agent.endpoints import Endpoints
+from dso.agent.fairness.budgets import BusyError
 from dso.agent.logbook import Logbook
 from dso.agent.server import RefusedError
 from dso.errors import ConfigError
+from dso.protocol.agent import VOLUMES
 from dso.protocol.codes import RELOAD_FAILED
 from tests.support.loop import in_loop
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 ROOT = Caller(1, 0, "root", frozenset({0}), frozenset({"root"}), trusted=True)
 ALICE = Caller(2, 1000, "alice", frozenset({1000}), frozenset({"alice"}), trusted=False)
+BOB = ALICE._replace(uid=1001, user="bob")
 
 
 class State:
@@ -46,8 +49,15 @@ class State:
         raise ConfigError("dso.yaml, line 7: prod/db", hint="mend prod/db")
 
 
+class ReadError(Exception):
+    """A request got as far as its body."""
+
+
 def asked(caller: Caller, **query: str) -> Any:
-    return SimpleNamespace(caller=caller, query=lambda *_: query)
+    async def body() -> bytes:
+        raise ReadError
+
+    return SimpleNamespace(caller=caller, query=lambda *_: query, body=body, json=body)
 
 
 @pytest.mark.parametrize(
@@ -119,3 +129,16 @@ async def test_requests_that_are_remembered_have_a_bound_in_bytes(monkeypatch: p
         assert endpoints._resolve_request(body).values == [f"dso://{number}"]
         assert endpoints._resolve_request(body) is endpoints._resolve_request(body)
         assert sum(map(len, endpoints._requests)) == endpoints._known_bytes <= 1000
+
+
+@in_loop
+async def test_whoever_has_filled_the_log_has_no_names_of_volumes_logged_either() -> None:
+    endpoints = Endpoints(State(None))  # type: ignore[arg-type]
+    (ask,) = endpoints.routes[VOLUMES].values()
+    endpoints._told.owe(ALICE.uid, 100e6)
+    with pytest.raises(BusyError, match="names for the log"):
+        await ask(asked(ALICE))
+    with pytest.raises(ReadError):
+        await ask(asked(ROOT))
+    with pytest.raises(ReadError):
+        await ask(asked(BOB))
