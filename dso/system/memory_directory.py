@@ -166,11 +166,19 @@ def _make_directory(parent: str) -> tuple[str, int]:
 def memory_directories() -> Iterator[str]:
     """Where a directory in memory usually is, the best place first; they need not exist."""
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    if runtime.startswith("/"):
+    if runtime.startswith("/") and not _is_of_another_user(runtime):
         yield runtime.rstrip("/") or "/"
     yield "/dev/shm"  # noqa: S108  # its kind is checked, and the directory made in it is 0700
     yield f"/run/user/{os.getuid()}"
     yield "/run"
+
+
+def _is_of_another_user(path: str) -> bool:
+    """Whether somebody else may put a link where our directory is, as root with a user's environment (`su`) finds."""
+    try:
+        return os.stat(path).st_uid not in (0, os.geteuid())
+    except OSError:
+        return False  # which is said where it is used
 
 
 def is_in_memory(path: str) -> bool:

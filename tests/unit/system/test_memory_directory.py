@@ -75,6 +75,19 @@ def test_runtime_directory_comes_first_and_a_disk_there_is_passed_over(tmp_path,
     assert next(iter(memory_directory.memory_directories())) == "/dev/shm"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give directories to others")
+def test_a_runtime_directory_of_another_user_is_passed_over(monkeypatch):
+    with private_memory_directory() as path:
+        others = f"{path}/runtime"
+        os.mkdir(others)
+        monkeypatch.setenv("XDG_RUNTIME_DIR", others)
+        assert others in memory_directory.memory_directories()
+        os.chown(others, 61001, 61001)
+        assert others not in memory_directory.memory_directories()
+        with private_memory_directory() as ours:
+            assert not ours.startswith(others)
+
+
 def test_bind_mount_of_a_disk_over_memory_is_a_disk(tmp_path):
     """The file system's own device decides, not what is mounted around it."""
     with private_memory_directory() as path:
