@@ -129,7 +129,8 @@ class ProjectGate:
             what = "files that are fetched" if self._files.remote else "files that were not found"
             return [*found, f"{what} have no directory that could be granted: use a terminal, which asks", once]
         if any(wish.tells for wish in wishes):
-            words = self._files.words or for_directory(self._files.directories[0])
+            first, *others = self._files.directories
+            words = self._files.words or (for_directory(first) if not others else [])  # an env file here chose several
             return [*found, f"if you trust it, see what that is and grant it: {command('allow', *words)}"]
         commands = [command("allow", *for_directory(each), *wanted) for each in self._files.directories]
         return [*found, f"if you trust it: {' && '.join(commands)}", once]

@@ -126,6 +126,17 @@ def test_several_directories_are_all_named_and_all_granted(shop: Path, tmp_path:
     assert gate_of(shop, evil).allows("bank/api_key")
 
 
+def test_where_an_env_file_chose_the_files_the_command_is_for_the_directory_that_has_it(
+    shop: Path, tmp_path: Path
+) -> None:
+    """In that of the first file, `allow` would find other files, and nothing that is missing."""
+    evil = tmp_path / "evil"
+    evil.mkdir(mode=0o755)
+    with pytest.raises(NotGrantedError) as caught:
+        gate_of(shop, evil).admit([STRIPE])
+    assert caught.value.hint.endswith("docker dso allow")
+
+
 def test_fetched_files_are_asked_about_each_time(shop: Path) -> None:
     grant(str(shop), namespaces=["bank"])
     user = User(True)
