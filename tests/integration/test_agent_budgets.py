@@ -5,7 +5,6 @@ Nothing here looks at a clock: how fast the others are served meanwhile is measu
 
 from __future__ import annotations
 
-import json
 import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -253,6 +252,6 @@ def test_a_refusal_names_what_was_asked_for_and_not_only_what_the_caller_calls_i
         as_user(MALLORY, lambda: agent.request("POST", "/v1/resolve", body).status)
         agent.wait_for_log('secrets="innocent=fake/prod/db root uid=0"')
         since = len(agent.log)
-        if as_user(MALLORY, lambda: agent.request("PUT", "/v1/volumes", volumes).status) == 403:
-            assert 'secrets="innocent=fake/prod/db root uid=0"' in agent.log[since:]
-        assert json.dumps(agent.log).count(f"access.refused uid={MALLORY.uid}") >= 1
+        assert as_user(MALLORY, lambda: agent.request("PUT", "/v1/volumes", volumes).status) == 403
+        wait_until(lambda: 'secrets="innocent=fake/prod/db root uid=0"' in agent.log[since:], "the second refusal")
+        assert agent.log.count(f"access.refused uid={MALLORY.uid}") == 2
