@@ -74,7 +74,7 @@ class ProjectGate:
         wanted = narrow(wish.name for wish in wishes)
         question = f"Grant it {granted(wanted)}, now and from now on?"
         if self._has_directory:
-            self._refuse_weak_directories()
+            self._refuse_weak_directories(wishes)
         else:
             question = "Its files are not all in a directory here, so you are asked each time. Let it have them now?"
         if not self._is_agreed(wishes, question):
@@ -100,14 +100,14 @@ class ProjectGate:
         stored = [f"(or answer no, and store what is the project's own: {each})" for each in _storing(wishes)]
         return bool((self._ask or agreed)(f"{asks}{bullets([*lines, *stored, *self._weak_lines()])}\n{question}"))
 
-    def _refuse_weak_directories(self) -> None:
-        """Where others can put files, a grant would not count."""
+    def _refuse_weak_directories(self, wishes: Sequence[Wish]) -> None:
+        """Where others can put files, a grant would not count; what the environment allows does, as CI needs it."""
         for directory in map(os.path.realpath, self._files.directories):
             weak = weakness(directory, directory, os.geteuid())
             if weak is not None:
                 raise NotGrantedError(
                     f"{self._subject} cannot have secrets: {one_line(str(weak))}, so its files may be anybody's",
-                    hint=weak.remedy,
+                    hint="\n".join([weak.remedy, *([] if any(wish.tells for wish in wishes) else [_once(wishes)])]),
                 )
 
     def _weak_lines(self) -> list[str]:
@@ -121,8 +121,7 @@ class ProjectGate:
         return NotGrantedError(message, hint="\n".join(self._remedies(wishes)))
 
     def _remedies(self, wishes: Sequence[Wish]) -> list[str]:
-        wanted = names_of(narrow(wish.name for wish in wishes))
-        once = f"or, for one command, as in CI: {paths.ALLOW_VARIABLE}={','.join(wanted)}"
+        wanted, once = names_of(narrow(wish.name for wish in wishes)), _once(wishes)
         found = [f"what is the project's own has to be stored first: {each}" for each in _storing(wishes)]
         found += [f"to have the grant above count here: {each.remedy}" for each in (self._coverage or Coverage()).weak]
         if not self._has_directory:
@@ -134,6 +133,11 @@ class ProjectGate:
             return [*found, f"if you trust it, see what that is and grant it: {command('allow', *words)}"]
         commands = [command("allow", *for_directory(each), *wanted) for each in self._files.directories]
         return [*found, f"if you trust it: {' && '.join(commands)}", once]
+
+
+def _once(wishes: Sequence[Wish]) -> str:
+    wanted = names_of(narrow(wish.name for wish in wishes))
+    return f"or, for one command, as in CI: {paths.ALLOW_VARIABLE}={','.join(wanted)}"
 
 
 def _storing(wishes: Sequence[Wish]) -> list[str]:

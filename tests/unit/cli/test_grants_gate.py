@@ -161,7 +161,14 @@ def test_nobody_is_asked_where_others_can_put_files(shop: Path) -> None:
     with pytest.raises(NotGrantedError) as caught:
         gate_of(shop, user=user).admit([BANK])
     assert user.asked == []
-    assert caught.value.hint == f"chmod o-w {shop}"
+    assert caught.value.hint.splitlines() == [
+        f"chmod o-w {shop}",
+        "or, for one command, as in CI: DSO_ALLOW=bank",
+    ]
+    with pytest.raises(NotGrantedError) as caught:
+        gate_of(shop, user=user).admit([BANK, STRIPE])
+    assert caught.value.hint == f"chmod o-w {shop}", "it does not say which of two names exists"
+    assert gate_of(shop, allow="bank").allows("bank/api_key")
 
 
 def test_a_grant_above_that_does_not_count_is_explained(shop: Path) -> None:
