@@ -167,6 +167,16 @@ def test_sweep_finds_a_canary_across_block_borders(tmp_path: Path, monkeypatch: 
         assert sweep_files([canary], [str(tmp_path)]).hits
 
 
+def test_sweep_finds_a_canary_behind_a_hole(tmp_path: Path) -> None:
+    """It passes over the hole: reading tens of gigabytes of it would take minutes."""
+    canary = Canary.new()
+    with open(tmp_path / "sparse", "wb") as file:
+        file.truncate(40 << 30)
+        file.seek(39 << 30)
+        file.write(canary.value)
+    assert sweep_files([canary], [str(tmp_path)]).hits
+
+
 def test_sweep_leaves_out_what_is_only_in_ram(engine: Engine, images: Images, project: Project) -> None:
     canary = Canary.new()
     start(project, images.busybox)

@@ -124,7 +124,11 @@ def maker():
 
 
 def _watcher_of(path):
-    """The process whose last argument is the directory."""
+    """The process whose last argument is the directory: it is one once the child that is to be it has executed."""
+    return wait_until(lambda: _with_last_argument(path), "the watcher")
+
+
+def _with_last_argument(path):
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
