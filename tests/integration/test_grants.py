@@ -299,6 +299,17 @@ def test_only_what_is_new_is_granted_to_the_directory_it_is_made_in(clone) -> No
     refused(clone, "validate")
 
 
+def test_who_had_the_name_of_something_new_before_is_named(clone, make_project) -> None:
+    """A namespace that was emptied, or allowed before there was one, is granted elsewhere still."""
+    elsewhere = make_project()
+    elsewhere.compose_yaml(SERVICE % "dso://new/API_KEY")
+    elsewhere.dso("allow", "new")
+    clone.compose_yaml(SERVICE % "dso://new/API_KEY")
+    made = clone.dso("secret", "set", "new/API_KEY", input="k")
+    assert f"docker dso deny --directory {elsewhere.directory} new" in made.err
+    assert clone.dso("secret", "set", "new/other", input="k").err.count("deny") == 0, "it is not new any more"
+
+
 def test_nothing_is_granted_where_no_compose_file_is(home) -> None:
     home.run("secret", "set", "fresh/key", input="x")
     assert grants_of(home) == ""

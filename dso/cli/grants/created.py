@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from dso.cli.output import note, warn
 
 TYPE_CHECKING = False
@@ -34,12 +36,25 @@ def grant_created(new: Named) -> None:
     from dso.grants.store import grant
 
     try:
-        files = find_files(ComposeCommand("", (), (), ()))
-        for directory in files.directories:
+        here = find_files(ComposeCommand("", (), (), ())).directories
+        _note_former(new, here)
+        for directory in here:
             grant(directory, namespaces=new.namespaces, secrets=new.secrets)
             note(f"the project in {one_line(directory)} may have {granted(new)}; see `docker dso allow --list`")
     except DsoError as error:
         warn(f"the project here was not granted {granted(new)}: {error.message} ({error.hint})")
+
+
+def _note_former(new: Named, here: Iterable[str]) -> None:
+    """Say which other projects may have what is new: by a grant before it was made, or of an earlier life."""
+    from dso.cli.grants.wording import command, granted, one_line
+    from dso.grants.store import Grants
+
+    known = set(map(os.path.realpath, here))
+    for each in Grants.load().list():
+        if each.directory not in known and (new.namespaces & {*each.namespaces} or new.secrets & {*each.secrets}):
+            deny = command("deny", "--directory", each.directory, *sorted({*new.namespaces, *new.secrets}))
+            note(f"the project in {one_line(each.directory)} was granted {granted(new)} before; to end that: {deny}")
 
 
 def forget_former(new: Named) -> None:
