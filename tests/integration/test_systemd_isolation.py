@@ -52,7 +52,7 @@ def _started(machine: Machine) -> None:
 
 def start(machine: Machine, *words: str) -> None:
     """Have systemd start something, however often it did: more than five times in ten seconds is its limit."""
-    machine.run("systemctl", "reset-failed", *UNITS)
+    machine.run("systemctl", "reset-failed")
     machine.run("systemctl", *words)
 
 
