@@ -33,8 +33,10 @@ def driver(private: PrivateEngine) -> Iterator[Driver]:
 
 
 def read(private: PrivateEngine, images: Images, volume: str, path: str = "/s/key") -> bytes:
-    words = ["run", "--rm", "--network", "none", "-v", f"{volume}:/s:ro", images.busybox, "cat", path]
-    return private.docker(*words).stdout
+    """What a container reads. A busy Engine can lose what a short one prints: the dot tells that from nothing."""
+    words = ["run", "--rm", "--network", "none", "-v", f"{volume}:/s:ro", images.busybox]
+    script = f"cat {path} && echo ."
+    return wait_until(lambda: private.docker(*words, "sh", "-ec", script).stdout, "its output").removesuffix(b".\n")
 
 
 def shape(private: PrivateEngine, images: Images, volume: str, script: str, *options: str) -> None:
