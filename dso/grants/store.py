@@ -277,8 +277,8 @@ def _grants_in(document: object) -> list[Grant]:
     return [
         Grant(
             _text(each["directory"]),
-            tuple(map(_text, each.get("namespaces", []))),
-            tuple(map(_text, each.get("secrets", []))),
+            _texts(each.get("namespaces", [])),
+            _texts(each.get("secrets", [])),
             each.get("configuration") is True,
         )
         for each in document["grants"]
@@ -289,3 +289,9 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError("not a text")
     return value
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise TypeError("not a list")
+    return tuple(map(_text, value))

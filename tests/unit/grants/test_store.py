@@ -221,7 +221,8 @@ def test_many_grants_at_the_same_time_are_all_kept(file: str, shop: Path) -> Non
         "", "{", "[]", "null", '{"version": 2, "grants": []}', '{"version": 1}', '{"version": 1, "grants": [{}]}',
         '{"version": 1, "grants": [{"directory": 1}]}', '{"version": 1, "grants": [[]]}', "[" * 100_000,
         '{"version": 1, "grants": [{"directory": "/", "namespaces": [1]}]}', "\udcff",
-        '{"version": 1, "grants": {"directory": "/"}}',
+        '{"version": 1, "grants": {"directory": "/"}}', '{"version": 1, "grants": [{"directory": "/", "secrets": ""}]}',
+        '{"version": 1, "grants": [{"directory": "/", "namespaces": "bank"}]}',
     ],
 )  # fmt: skip
 def test_what_cannot_be_understood_grants_nothing(file: str, content: str) -> None:
