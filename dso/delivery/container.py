@@ -66,7 +66,10 @@ def _remove_idle_volumes(engine: Engine, wanted: Wanted, action: StartKeeper) ->
 
 
 def _create_keeper(engine: Engine, wanted: Wanted, action: StartKeeper, *, noswap: bool) -> Response:
-    """ContainerCreate from the image by its id; it is brought in first where the Engine has none of that id."""
+    """ContainerCreate from the image by its id; it is brought in first where the Engine has none of that id.
+
+    That the Engine has this machine's architecture is tried rather than asked for.
+    """
     name = f"{wanted.project}-dso-keeper-{os.urandom(4).hex()}"
     configuration = _configuration(wanted, action, noswap=noswap)
 
@@ -78,13 +81,29 @@ def _create_keeper(engine: Engine, wanted: Wanted, action: StartKeeper, *, noswa
                 break
         return response
 
-    response = create(image.likely_architecture())
-    if response is None or response.status == _NOT_FOUND:
-        architecture = engine.version().get("Arch", "")
+    def bring(architecture: str) -> Response | None:
         engine.load_image(image.archive(architecture))
-        response = create(architecture)
+        return create(architecture)
+
+    likely = image.likely_architecture()
+    response = create(likely)
+    if likely and response is not None and response.status == _NOT_FOUND:
+        response = bring(likely)
+    if response is None or response.status == _NOT_FOUND or _is_foreign(response):
+        architecture = engine.version().get("Arch", "")
+        if response is not None and response.status < _FIRST_ERROR:
+            engine.remove_container(loads(response.body.decode())["Id"])  # type: ignore[index]  # it is an object
+        response = bring(architecture)
         assert response is not None  # noqa: S101  # `archive` refuses an architecture without candidates
     return response
+
+
+def _is_foreign(created: Response) -> bool:
+    """Whether the Engine warns that a new container's image is for another platform."""
+    if created.status >= _FIRST_ERROR:
+        return False
+    warnings = loads(created.body.decode()).get("Warnings") or []  # type: ignore[attr-defined]  # it is an object
+    return any("platform" in warning for warning in warnings)
 
 
 def _configuration(wanted: Wanted, action: StartKeeper, *, noswap: bool) -> dict[str, object]:

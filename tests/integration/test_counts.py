@@ -9,6 +9,7 @@ import pytest
 
 from dso.delivery.engine import FIRST_API
 from tests.support.engine_proxy import EngineProxy
+from tests.support.private_engine import PrivateEngine
 
 COUNTS = (1, 20)
 
@@ -80,6 +81,30 @@ def test_one_model_one_vault_one_delivery_whatever_the_number_of_services(home, 
         assert len([line for line in calls if "open" in line and "vault.enc" in line]) == 1
         assert len(puts(proxy)) == 1
         home.run("down", cwd=project.directory, env=env)
+
+
+def test_each_way_to_deliver_takes_the_requests_that_decision_0016_says(home, make_stack, images):
+    counted = {}
+    with PrivateEngine() as private:
+        private.load(images.busybox)
+        env = {"DOCKER_HOST": private.host}
+        project = make_stack(1)
+
+        def up(what):
+            shown = home.run("up", "-d", "--debug", cwd=project.directory, env=env).err
+            counted[what] = int(re.search(r"in (\d+) Engine requests", shown).group(1))
+
+        try:
+            up("a new keeper, and the image is not there")
+            home.run("down", cwd=project.directory, env=env)
+            up("a new keeper")
+            up("an `up` that changes nothing")
+            home.run("secret", "set", "shop/c", input="another")
+            up("a changed value")
+        finally:
+            home.run("down", cwd=project.directory, env=env)
+    page = Path("docs/decisions/0016-keeper-identity.md").read_text(encoding="utf-8")
+    assert counted == {what: int(re.search(rf"\| {what} \| \d+ \| (\d+) \|", page).group(1)) for what in counted}
 
 
 def test_nothing_to_change_costs_the_same_few_requests_whatever_the_number_of_services(home, make_stack, proxy):

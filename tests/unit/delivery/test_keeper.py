@@ -28,6 +28,13 @@ EINVAL = (
 )
 
 
+# What an Engine says whose machine is not what an image is for (Docker 28, of a loaded image, from either store).
+FOREIGN = (
+    "The requested image's platform (linux/amd64) does not match the detected host platform (linux/arm64/v8) "
+    "and no specific platform was requested"
+)
+
+
 def refusal(status: int, message: str) -> Response:
     return Response(status, {}, json.dumps({"message": message}).encode())
 
@@ -42,7 +49,7 @@ class FakeEngine:
         self.calls: list[tuple[Any, ...]] = []
         self.created: list[Mapping[str, Any]] = []
         self.written: list[tuple[str, bytes]] = []
-        self.has_image = True
+        self.images = set(image.IDS["amd64"])
         self.architecture = "amd64"
         self.refuse_start = ""  # message, for configurations whose mounts have the option noswap
         self.refuse_every_start = ""
@@ -87,10 +94,12 @@ class FakeEngine:
         return {"State": {"Status": "restarting", "ExitCode": 159}, "RestartCount": 3}
 
     def create_container(self, name: str, configuration: Mapping[str, Any]) -> Response:
-        if not self.has_image:
-            return refusal(404, f"No such image: {configuration['Image']}")
+        wanted = configuration["Image"]
+        if wanted not in self.images:
+            return refusal(404, f"No such image: {wanted}")
         self.created.append(configuration)
-        return Response(201, {}, json.dumps({"Id": f"k{len(self.created)}"}).encode())
+        warnings = [] if wanted in image.IDS.get(self.architecture, ()) else [FOREIGN]
+        return Response(201, {}, json.dumps({"Id": f"k{len(self.created)}", "Warnings": warnings}).encode())
 
     def start_container(self, container_id: str) -> Response:
         options = self.created[-1]["HostConfig"]["Mounts"][0]["VolumeOptions"]["DriverConfig"]["Options"]["o"]
@@ -117,16 +126,19 @@ class FakeEngine:
             raise EngineError("exec is forbidden here")
 
     def load_image(self, archive: bytes) -> None:
-        self.calls.append(("load", archive))
-        self.has_image = True
+        architecture = next(one for one in image.IDS if image.archive(one) == archive)
+        self.calls.append(("load", architecture))
+        self.images.add(image.IDS[architecture][0])
 
     def version(self) -> dict[str, Any]:
+        self.calls.append(("version",))
         return {"Arch": self.architecture}
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(image, "likely_architecture", lambda: "amd64")
 
 
 @pytest.fixture
@@ -176,18 +188,36 @@ def test_invalid_argument_that_noswap_is_not_to_blame_for_is_reported(engine: Fa
 
 
 def test_image_is_loaded_when_it_is_missing_and_used_by_its_id(engine: FakeEngine) -> None:
-    engine.has_image = False
+    engine.images.clear()
+    deliver(engine, "x")
+    assert engine.calls == [("load", "amd64")]
+    assert [made["Image"] for made in engine.created] == [image.IDS["amd64"][0]]
+
+
+def test_engine_of_another_architecture_gets_the_image_for_it(engine: FakeEngine) -> None:
+    engine.images.clear()
     engine.architecture = "arm64"
     deliver(engine, "x")
-    assert engine.calls == [("load", image.archive("arm64"))]
-    assert [made["Image"] for made in engine.created] == [image.IDS["arm64"][0]]
+    assert engine.calls == [("load", "amd64"), ("version",), ("remove", "k1"), ("load", "arm64")]
+    assert [made["Image"] for made in engine.created] == [image.IDS["amd64"][0], image.IDS["arm64"][0]]
+    assert [container for container, _ in engine.written] == ["k2"]
 
 
-def test_engine_of_another_architecture_is_refused(engine: FakeEngine) -> None:
-    engine.has_image = False
+def test_machine_of_an_unknown_architecture_asks_for_the_engines(
+    engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image, "likely_architecture", lambda: "")
+    engine.images.clear()
+    deliver(engine, "x")
+    assert engine.calls == [("version",), ("load", "amd64")]
+
+
+def test_engine_of_an_architecture_without_a_program_is_refused(engine: FakeEngine) -> None:
+    engine.images.clear()
     engine.architecture = "riscv64"
     with pytest.raises(EngineUnsupportedError, match="riscv64"):
         deliver(engine, "x")
+    assert ("remove", "k1") in engine.calls
 
 
 @pytest.mark.parametrize("refuse", [False, True])
