@@ -28,6 +28,8 @@ SYSTEM_VOLUME_SOCKET = "/run/docker/plugins/dso.sock"  # the driver's name is th
 AGENT_GROUP = "dso"  # who may use root's agent
 PLUGIN_USER_PREFIX = "dso-"  # dso-TYPE: whom root's agent runs plugins of a type as
 PLUGIN_USER = "dso-plugin"  # for types that DSO does not bring and that have no user of their own
+# The number that each has unless it is taken: installer/sysusers.d/dso.conf says why.
+PLUGIN_USERS = {"dso-vault": 60901, "dso-aws": 60902, "dso-azure": 60903, "dso-huawei": 60904, PLUGIN_USER: 60900}
 
 # Inside a container.
 CONTAINER_SECRETS_DIR = "/run/secrets/dso"

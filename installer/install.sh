@@ -759,13 +759,13 @@ swap() {
 # Whom the agent runs plugins as: without them it starts none. They stay when the former version is put back.
 make_users() {
     is_system && [ -n "$agent" ] || return 0
-    sed -n 's/^u  *\([a-z-]*\).*/\1/p' "$users" | while read -r user; do
+    sed -n 's/^u  *\([a-z-]*\)  *\([0-9]*\).*/\1 \2/p' "$users" | while read -r user number; do
         ! id -u "$user" >/dev/null 2>&1 || continue
         if has systemd-sysusers; then
             systemd-sysusers "$users" >"$work/log" 2>&1 </dev/null
         else
-            useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin \
-                "$user" >"$work/log" 2>&1 </dev/null
+            set -- --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin "$user"
+            useradd --uid "$number" "$@" >"$work/log" 2>&1 </dev/null || useradd "$@" >"$work/log" 2>&1 </dev/null
         fi
         id -u "$user" >/dev/null 2>&1 || {
             head -n 3 "$work/log" >&2

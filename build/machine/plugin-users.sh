@@ -3,8 +3,9 @@
 set -eu
 list=$(cd "$(dirname "$0")/../../installer/sysusers.d" && pwd)/dso.conf
 PATH=$PATH:/usr/sbin:/sbin
-sed -n 's/^u  *\([a-z-]*\).*/\1/p' "$list" | while read -r user; do
+sed -n 's/^u  *\([a-z-]*\)  *\([0-9]*\).*/\1 \2/p' "$list" | while read -r user number; do
     ! getent passwd "$user" >/dev/null || continue
-    useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin "$user"
+    set -- --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin "$user"
+    useradd --uid "$number" "$@" 2>/dev/null || useradd "$@"
     echo "made the user $user"
 done

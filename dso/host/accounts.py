@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dso import paths
-from dso.host.installation import OWN_TYPES
+from dso.errors import ServiceError
+from dso.host.machine import said
+from dso.paths import PLUGIN_USERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,16 +12,10 @@ if TYPE_CHECKING:
 
     from dso.host.machine import Host
 
-PLUGIN_USERS = (*(paths.PLUGIN_USER_PREFIX + one for one in OWN_TYPES), paths.PLUGIN_USER)
-_OPTIONS = [
-    "--system",
-    "--user-group",
-    "--no-create-home",
-    "--home-dir",
-    "/nonexistent",
-    "--shell",
-    "/usr/sbin/nologin",
-]
+_MAKE = (
+    *("useradd", "--system", "--user-group"),
+    *("--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin"),
+)
 
 
 def missing_users(host: Host, names: Iterable[str] = PLUGIN_USERS) -> list[str]:
@@ -28,6 +23,9 @@ def missing_users(host: Host, names: Iterable[str] = PLUGIN_USERS) -> list[str]:
     return [name for name in names if host.run(["getent", "passwd", name]).code]
 
 
-def making(name: str) -> list[str]:
-    """The command that makes a user, and a group of the same name."""
-    return ["useradd", *_OPTIONS, name]
+def make_user(host: Host, name: str) -> None:
+    """Make one of the users, and a group of the same name; ServiceError."""
+    if host.run([*_MAKE, "--uid", str(PLUGIN_USERS[name]), name]).code:
+        finished = host.run([*_MAKE, name])
+        if finished.code:
+            raise ServiceError(f"`{' '.join(_MAKE)} {name}` failed: {said(finished)}")

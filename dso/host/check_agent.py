@@ -7,11 +7,10 @@ import stat
 
 from dso import paths
 from dso.errors import AgentForbiddenError, ConfigError, DsoError
-from dso.host.accounts import PLUGIN_USERS, making, missing_users
+from dso.host.accounts import make_user, missing_users
 from dso.host.findings import ERROR, NOTE, OK, WARNING, Finding
 from dso.host.installation import OWN_TYPES
 from dso.host.provider_check import check_providers
-from dso.host.setup_steps import call
 from dso.host.units import SERVICE
 from dso.version import VERSION
 
@@ -57,7 +56,7 @@ def membership(members: Sequence[str] | None, user: str, session: Sequence[int],
 def plugin_users(host: Host, types: Iterable[str]) -> list[Finding]:
     """Whether the agent can run plugins of these types as users of their own, which it insists on."""
     own = {paths.PLUGIN_USER_PREFIX + one if one in OWN_TYPES else paths.PLUGIN_USER for one in types}
-    missing = missing_users(host, [name for name in PLUGIN_USERS if name in own])
+    missing = missing_users(host, [name for name in paths.PLUGIN_USERS if name in own])
     found = []
     if missing:
         what = f"there is no user {', '.join(missing)}"
@@ -73,7 +72,7 @@ def plugin_users(host: Host, types: Iterable[str]) -> list[Finding]:
         remedy = f"add them to CapabilityBoundingSet= (systemctl cat {SERVICE}), then: sudo docker dso system restart"
         found.append(Finding("users", ERROR, what, cause, remedy))
     return found or [
-        Finding("users", OK, f"plugins run as users of their own: {', '.join(sorted(own) or PLUGIN_USERS)}")
+        Finding("users", OK, f"plugins run as users of their own: {', '.join(sorted(own) or paths.PLUGIN_USERS)}")
     ]
 
 
@@ -87,7 +86,7 @@ def _lacking(host: Host) -> list[str]:
 def _make_users(host: Host, names: list[str]) -> Callable[[], None]:
     def fix() -> None:
         for name in names:
-            call(host, *making(name))
+            make_user(host, name)
 
     return fix
 

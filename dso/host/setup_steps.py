@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from dso import paths
 from dso.errors import DsoError, ServiceError, SetupFailedError
-from dso.host.accounts import making, missing_users
+from dso.host.accounts import make_user, missing_users
 from dso.host.installation import by_age, program_flaws, reinstall, trust_flaws
 from dso.host.machine import said
 from dso.host.transaction import Step
@@ -141,7 +141,7 @@ def plugin_users(host: Host, missing: Sequence[str]) -> Step:
 
     def apply() -> None:
         for name in missing_users(host, missing):  # somebody else may have made one meanwhile
-            call(host, *making(name))
+            make_user(host, name)
 
     return Step(f"create the users that plugins run as: {', '.join(missing)}", apply, undo)
 

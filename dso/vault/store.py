@@ -173,7 +173,7 @@ def read_vault_bytes(path: str, what: str, *, pipes: bool = False) -> bytes:
         return read_file(path, what, MAX_FILE_BYTES, pipes=pipes)
     except FileAccessError as error:
         if isinstance(error.__cause__, TooLongError):
-            raise damaged(path, f"it has more than {MAX_FILE_BYTES} bytes, and a vault has no more") from None
+            raise damaged(path, "it is larger than 256 MiB, and no vault is") from None
         raise
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tests.bench.part import Setting
 
 PATH = os.path.join(os.path.dirname(os.path.abspath(__file__)), "baseline.json")
-TOLERANCE_PERCENT = 10
+TOLERANCE_PERCENT = 3
 SECRETS = 100
 METADATA = "docker-cli-plugin-metadata"
 RENEW = "`make baseline` writes the new counts to tests/bench/baseline.json: commit them with the change"

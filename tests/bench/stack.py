@@ -6,6 +6,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
+from dso.paths import ALLOW_VARIABLE
 from tests.bench.cases import BRACES, FILES, WHOLE, Tools, home_with_secrets, secret_value, stack
 from tests.bench.goals import Outcome, milliseconds, timed
 from tests.bench.measure import Case, CommandFailedError, estimate, interleave
@@ -29,6 +30,7 @@ def measure(setting: Setting) -> Part:
     home = home_with_secrets(os.path.join(setting.scratch, "home"), 100)
     engine = Engine.of_the_tester()
     home.env.update(engine.env)
+    home.env.pop(ALLOW_VARIABLE, None)  # the directory is granted what it needs, as a user's is
     plain, referring = (
         Project(os.path.join(setting.scratch, f"dsobench{kind}{os.getpid()}"), home, engine)
         for kind in ("plain", "dso")
@@ -62,6 +64,7 @@ def stack_cases(tools: Tools, plain: Project, referring: Project, image: str) ->
     literal_stack(plain, image)
     referring.compose_yaml(json.dumps(stack(image, with_references=True), indent=2))
     plain.compose("up", "-d")
+    referring.dso("allow", "--yes")
     referring.dso("up", "-d")
     env = referring.home.environment()
 

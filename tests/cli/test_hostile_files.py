@@ -89,7 +89,7 @@ def test_vault_that_is_no_file_of_a_vaults_size_is_refused_at_once(vault: DsoHom
 def test_backup_that_is_too_large_to_be_one_is_not_restored(vault: DsoHome, what: str) -> None:
     before = Path(vault.vault_file).read_bytes()
     PLACES[what][0](f"{vault.path}/backup")
-    refused(vault, DAMAGED, "vault", "restore", "backup", told="a vault has no more")
+    refused(vault, DAMAGED, "vault", "restore", "backup", told="larger than 256 MiB")
     assert Path(vault.vault_file).read_bytes() == before
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dso.paths import PLUGIN_USER
+from dso.paths import PLUGIN_USER, PLUGIN_USERS
 from dso.version import VERSION
 from tests.support.canary import Canary
 from tests.support.process import ROOT
@@ -142,11 +142,15 @@ def drop_in(machine: Machine, *lines: str) -> None:
 
 
 def test_a_download_by_pipe_installs_and_starts_nothing(machine: Machine) -> None:
+    for user in PLUGIN_USERS:
+        machine.run("userdel", user, check=False)
     piped = machine.shell(f"curl -fsSL {URL}/install.sh | DSO_BASE_URL={URL} sh")
     assert f"DSO {OLD} is installed:" in piped.out
     assert machine.shell(f"systemctl is-enabled {' '.join(UNITS)}", check=False).out.split() == ["disabled"] * 3
     assert machine.unit(SERVICE, "FragmentPath") == f"/usr/local/lib/systemd/system/{SERVICE}"
     assert machine.unit(SERVICE, "ActiveState") == "inactive"
+    numbers = {user: machine.run("id", "-u", user).out.strip() for user in PLUGIN_USERS}
+    assert numbers == {user: str(number) for user, number in PLUGIN_USERS.items()}  # which no image has taken
 
     as_ann = ["env", "HOME=/home/ann", "sh", "-euc"]
     piped = machine.user("ann", *as_ann, f"curl -fsSL {URL}/install.sh | sh -s -- --base-url {URL}")

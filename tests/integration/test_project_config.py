@@ -127,6 +127,12 @@ def test_no_command_connects_where_a_cloned_dso_yaml_says(
     assert listener.connections() == []
 
 
+def test_what_is_allowed_is_named(project: Project, listener: Listener) -> None:
+    dso_yaml(project, "k=${MY_TOKEN}", listener.path)
+    said = project.dso("allow", "--configuration").err
+    assert (listener.path in said, "MY_TOKEN" in said) == (True, True)
+
+
 @pytest.mark.parametrize("words", [["status"], ["status", "--format", "json"]], ids=" ".join)
 def test_status_says_what_a_cloned_dso_yaml_wants_and_connects_nowhere(
     project: Project, listener: Listener, words: list[str]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dso.host.accounts import PLUGIN_USERS
+from dso.paths import PLUGIN_USERS
 from tests.support.process import ROOT
 from tests.support.systemd import PLUGIN_DIR, Machine
 from tests.support.wait import wait_until
@@ -117,7 +117,7 @@ def test_an_agent_without_the_user_starts_no_plugin_and_the_doctor_mends_that(ma
         (found,) = [one for one in json.loads(shown.out)["findings"] if one["check"] == "users"]
         assert (found["state"], found["fixable"]) == ("error", True)
         machine.run("docker", "dso", "system", "doctor", "--fix", check=False)
-        assert machine.run("id", "-u", "dso-vault").out.strip() != "0"
+        assert machine.run("id", "-u", "dso-vault").out.strip() == str(PLUGIN_USERS["dso-vault"])
         machine.run("docker", "dso", "fetch", "dso://vault/x", check=False)  # looks again at once
         wait_until(lambda: "no user" not in str(status(machine)["vault"]["error"]), "another start")
     finally:

@@ -8,7 +8,7 @@ import pwd
 from typing import NamedTuple
 
 from dso.config.provider_schema import TYPES
-from dso.paths import AGENT_GROUP, PLUGIN_USER, PLUGIN_USER_PREFIX
+from dso.paths import AGENT_GROUP, PLUGIN_USER, PLUGIN_USER_PREFIX, PLUGIN_USERS
 from dso.protocol.codes import PLUGIN_USER as CODE
 from dso.protocol.provider import ProviderError
 from dso.system.hardening import CAP_KILL, CAP_SETGID, CAP_SETUID, effective_capabilities
@@ -51,7 +51,7 @@ def plugin_account(provider_type: str) -> Account:
             continue
     raise _refused(
         f"there is no user {names[-1]} for it to run as; `docker dso system setup` as root makes the users, "
-        f"or this: {_MAKE} {names[-1]}"
+        f"or this: {_MAKE} --uid {PLUGIN_USERS[names[-1]]} {names[-1]}"
     )
 
 

@@ -87,10 +87,15 @@ def run(args: argparse.Namespace) -> int:
         from dso.grants.store import grant
 
         named = parse_names(args.names)
+        wanted = _configuration_to_grant() if args.configuration else []
         directory = os.getcwd()
         before = _before(directory)
         after = grant(directory, namespaces=named.namespaces, secrets=named.secrets, configuration=args.configuration)
         _say(before, after)
+        if wanted:
+            from dso.cli.grants.wording import bullets
+
+            note(f"its dso.yaml asks for more than secrets:{bullets(wanted)}")
         return 0
     return _grant_what_is_asked_for(args)
 

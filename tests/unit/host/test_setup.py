@@ -78,8 +78,20 @@ def test_users_that_plugins_run_as_are_made_where_they_are_missing_and_taken_bac
     with pytest.raises(SetupFailedError):
         perform([*found.steps], lambda _title: None)
     made = [call for call in installed.calls if call.startswith("useradd ")]
-    assert [call.split()[-1] for call in made] == ["dso-aws", "dso-plugin"]
+    assert [call.split()[-3:] for call in made] == [["--uid", "60902", "dso-aws"], ["--uid", "60900", "dso-plugin"]]
     assert all("--system" in call and "/usr/sbin/nologin" in call for call in made)
+
+
+def test_a_user_whose_number_is_taken_gets_another(installed: FakeHost) -> None:
+    installed.says["getent passwd dso-aws"] = ("", 2)
+    step = planned(installed, VAULT).steps[0]
+    make = "useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin"
+    installed.says[f"{make} --uid"] = ("useradd: UID 60902 is not unique", 4)
+    step.apply()
+    assert installed.calls[-2:] == [f"{make} --uid 60902 dso-aws", f"{make} dso-aws"]
+    installed.says[make] = ("useradd: cannot lock /etc/passwd", 1)
+    with pytest.raises(ServiceError, match="cannot lock"):
+        step.apply()
 
 
 def test_a_user_that_was_made_is_removed_when_a_later_step_fails(installed: FakeHost) -> None:

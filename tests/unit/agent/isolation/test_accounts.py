@@ -13,7 +13,7 @@ from dso.agent.isolation import accounts
 from dso.agent.isolation.accounts import Account, plugin_account
 from dso.agent.isolation.quarters import Quarters
 from dso.config.provider_schema import TYPES
-from dso.host.accounts import PLUGIN_USERS
+from dso.paths import PLUGIN_USERS
 from dso.protocol.codes import PLUGIN_USER
 from dso.protocol.provider import ProviderError
 from tests.support.process import ROOT
@@ -114,7 +114,7 @@ def test_only_roots_agent_separates(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_users_are_those_that_the_installer_lists() -> None:
     with open(f"{ROOT}/installer/sysusers.d/dso.conf", encoding="utf-8") as file:
-        listed = [line.split()[1] for line in file if line.startswith("u ")]
-    assert tuple(listed) == PLUGIN_USERS
+        listed = {line.split()[1]: int(line.split()[2]) for line in file if line.startswith("u ")}
+    assert listed == PLUGIN_USERS
     with open(f"{ROOT}/installer/uninstall.sh", encoding="utf-8") as file:
         assert f"for user in {' '.join(listed)}; do" in file.read()
