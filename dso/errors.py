@@ -196,7 +196,7 @@ class NoMemoryFileError(DsoError):
 
 
 class VolumeConflictError(DsoError):
-    """A volume for file secrets is not DSO's, or belongs to another project than what mounts it."""
+    """A volume for file secrets is not DSO's, or belongs to another project than what mounts or joins it."""
 
     code = 37
 

@@ -7,7 +7,7 @@ import os
 from dso.cli.output import note, warn
 from dso.compose.command import ComposeCommand, parse_command
 from dso.compose.files import ProjectFiles, find_files, project_variables, reads_stdin
-from dso.compose.model import finish_reading, needs_remote_files, start_reading
+from dso.compose.model import compose_of, finish_reading, needs_remote_files, start_reading
 from dso.errors import ComposeFailedError, ReferencePlaceError
 from dso.system.proc import attach, docker_command, run
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dso.cli.invocation import Invocation, Options
     from dso.cli.stack import Stack
     from dso.compose.model import Model
+    from dso.compose.plugin import Compose
     from dso.config.mode import Mode
     from dso.delivery.engine import Engine
     from dso.system.proc import Running
@@ -58,6 +59,7 @@ class ComposeCall:
         )
         self._backend: Backend | None = None
         self._files: ProjectFiles | None = None
+        self._compose: Compose | None = None  # what the model was read with
         self._stdin: int | None = None
         if reads_stdin(self.command):
             self._keep_stdin()
@@ -107,18 +109,20 @@ class ComposeCall:
         """A build argument with a reference would end up in the image as it is."""
         from dso.compose.references import collect
 
-        collect(self._finish(start_reading(self.docker, self._without_services(), self._rewound_stdin())))
+        collect(self._read_without_services())
 
     def project_name(self) -> str | None:
         """The project's name as Compose derives it; None when Compose cannot tell (it will say why itself)."""
         try:
-            return self._finish(start_reading(self.docker, self._without_services(), self._rewound_stdin())).project
+            return self._read_without_services().project
         except ComposeFailedError:
             given = self.command.global_values("-p", "--project-name")
             return given[-1] if given else os.environ.get("COMPOSE_PROJECT_NAME")
 
-    def _without_services(self) -> ComposeCommand:
-        return ComposeCommand(self.command.name, self.command.globals, (), ())
+    def _read_without_services(self) -> Model:
+        command = ComposeCommand(self.command.name, self.command.globals, (), ())
+        compose = compose_of(self.docker, only_local=False)
+        return self._finish(start_reading(compose, command, self._rewound_stdin()))
 
     def _finish(self, running: Running) -> Model:
         self.trace("read the Compose model")
@@ -180,9 +184,8 @@ class ComposeCall:
 
     def _start_reading(self, files: ProjectFiles, *, only_local: bool) -> Running:
         """Read the files that were found; with `only_local` it fails if more have to be fetched from elsewhere."""
-        only_local = only_local and not files.remote
-        stdin = self._rewound_stdin()
-        return start_reading(self.docker, self.command, stdin, flags=files.flags, only_local=only_local)
+        self._compose = compose_of(self.docker, only_local=only_local and not files.remote)
+        return start_reading(self._compose, self.command, self._rewound_stdin(), flags=files.flags)
 
     def _finish_reading(self, reading: Running, files: ProjectFiles) -> tuple[Model, ProjectFiles]:
         """The model, with files fetched after all where it needs some, which is then marked."""
@@ -222,8 +225,9 @@ class ComposeCall:
         from dso.delivery.borrowed import refuse_borrowed
         from dso.delivery.engine import Engine
 
-        backend = self._backend
-        assert backend is not None  # noqa: S101  # read_stack made it
+        backend, compose = self._backend, self._compose
+        assert backend is not None  # noqa: S101  # read_stack made both
+        assert compose is not None  # noqa: S101
         engine = Engine.from_docker_args(self.docker_args)
         try:
             with keeper.in_use(engine, stack.project):
@@ -233,7 +237,7 @@ class ComposeCall:
                 if self.command.name == "restart":
                     self._note_unapplied(engine, stack)
                 engine.close()
-                return attach([*self.docker, "compose", *self.command.words(*flags)], stdin=self._rewound_stdin())
+                return compose.attach(self.command.words(*flags), stdin=self._rewound_stdin())
         finally:  # whatever happened: secrets that no container uses do not stay in memory
             self.clean_up(stack.project, vault_id=backend.vault_id)
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from dso.compose.command import ComposeCommand
+    from dso.compose.plugin import Compose
     from dso.system.proc import Running
 
 MINIMUM_VERSION = "2.24"  # !override and !reset in override files
@@ -65,31 +66,32 @@ def _strings(path: tuple[str, ...], value: Any) -> Iterator[tuple[tuple[str, ...
             yield from _strings((*path, str(position)), inner)
 
 
+def compose_of(docker: Sequence[str], *, only_local: bool) -> Compose:
+    """Compose as it is run for a project.
+
+    With `only_local` it fails where a file is to be fetched from elsewhere (see `needs_remote_files`).
+    """
+    from dso.compose.plugin import Compose
+
+    return Compose(docker, dict.fromkeys(map(bytes.decode, _REMOTE_SWITCHES), "false") if only_local else None)
+
+
 def start_reading(
-    docker: Sequence[str],
-    command: ComposeCommand,
-    stdin: int | None,
-    *,
-    flags: Sequence[str] = (),
-    only_local: bool = False,
+    compose: Compose, command: ComposeCommand, stdin: int | None, *, flags: Sequence[str] = ()
 ) -> Running:
     """Start `docker compose config` for a command, and let it run while something else is done.
 
     Args:
-        docker: `docker` and its global flags.
+        compose: what runs the command later, too.
         command: whose global flags and services count.
         stdin: a descriptor with the Compose file, for `-f -`.
         flags: more global flags (`dso.compose.files.ProjectFiles.flags`), so that what is read is what was looked at.
-        only_local: have Compose fail where a file is to be fetched from elsewhere (see `needs_remote_files`).
 
     Compose may resolve paths: with `--no-path-resolution` it looks for an `env_file` in the current
     directory instead of the project's. `as_written` gets references back.
     """
-    from dso.compose.plugin import start_compose
-
     words = ["config", "--format", "json", *(["--", *command.services] if command.services else [])]
-    environment = dict.fromkeys(map(bytes.decode, _REMOTE_SWITCHES), "false") if only_local else None
-    return start_compose(docker, [*command.globals, *flags, *words], stdin=stdin, environment=environment)
+    return compose.start([*command.globals, *flags, *words], stdin=stdin)
 
 
 def needs_remote_files(error: ComposeFailedError) -> bool:

@@ -11,7 +11,7 @@ import os
 from dso import paths
 from dso.errors import DockerNotFoundError, FileAccessError
 from dso.system.files import read_file
-from dso.system.proc import child_environment, start
+from dso.system.proc import attach, child_environment, start
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,42 +34,64 @@ _DOUBTFUL = (b"aliases", b"clipluginsextradirs", b"\\u")
 _MAX_CONFIG = 4 * 1024 * 1024
 
 
-def start_compose(
-    docker: Sequence[str],
-    words: Sequence[str],
-    *,
-    stdin: int | None = None,
-    environment: Mapping[str, str] | None = None,
-) -> Running:
-    """Start what `docker compose <words>` would run, for its output; nothing is attached to a terminal.
+class Compose:
+    """What `docker compose` runs: which program, and in which environment.
 
-    Args:
-        docker: `docker` and its global flags.
-        words: what follows `compose`.
-        stdin: a descriptor for standard input that can be rewound; nothing to read by default.
-        environment: variables besides the user's own.
-
-    Should the plugin fail, `docker compose` is run after all: what it prints is what counts, as
-    the plugin's own words do not tell a broken or foreign plugin from a broken Compose file.
-
-    Raises:
-        DockerNotFoundError: there is no `docker`.
+    Compose puts variables into files, and Docker gives its plugins some of its own. So what a reading
+    says holds for what is run with the same `Compose`, and for nothing else.
     """
 
-    def through_docker() -> Running:
-        if stdin is not None:
-            os.lseek(stdin, 0, os.SEEK_SET)
-        return start([*docker, "compose", *words], environment=child_environment(environment), stdin=stdin)
+    __slots__ = ("_docker", "_plugin", "_variables")
 
-    command, *flags = docker
-    plugin = find_plugin(flags)
-    if plugin is None:
-        return through_docker()
-    theirs = child_environment({**(environment or {}), _STARTED_BY: command})
-    try:
-        return start([plugin, *flags, "compose", *words], environment=theirs, stdin=stdin, otherwise=through_docker)
-    except (OSError, DockerNotFoundError):  # not a program, or its interpreter is missing
-        return through_docker()
+    def __init__(self, docker: Sequence[str], variables: Mapping[str, str] | None = None) -> None:
+        """Find the plugin's program; it is left to Docker where that is not certain.
+
+        Args:
+            docker: `docker` and its global flags.
+            variables: those besides the user's own.
+        """
+        self._docker = docker
+        self._variables = variables or {}
+        self._plugin = find_plugin(docker[1:])
+
+    def start(self, words: Sequence[str], *, stdin: int | None = None) -> Running:
+        """Start what `docker compose <words>` would run, for its output; nothing is attached to a terminal.
+
+        `stdin` is a descriptor for standard input that can be rewound; nothing to read by default.
+
+        Should the plugin fail, `docker compose` is run after all, now and from then on: what it prints
+        is what counts, as the plugin's own words do not tell a broken or foreign plugin from a broken
+        Compose file.
+
+        Raises:
+            DockerNotFoundError: there is no `docker`.
+        """
+
+        def through_docker() -> Running:
+            self._plugin = None
+            if stdin is not None:
+                os.lseek(stdin, 0, os.SEEK_SET)
+            return start(self._command(words), environment=self._environment(), stdin=stdin)
+
+        if self._plugin is None:
+            return through_docker()
+        try:
+            return start(self._command(words), environment=self._environment(), stdin=stdin, otherwise=through_docker)
+        except (OSError, DockerNotFoundError):  # not a program, or its interpreter is missing
+            return through_docker()
+
+    def attach(self, words: Sequence[str], *, stdin: int | None = None) -> int:
+        """Run it on our own terminal and streams, and return its exit code; DockerNotFoundError."""
+        command, environment = self._command(words), self._environment()
+        return attach(command, environment=environment, stdin=stdin, runs_another=self._plugin is None)
+
+    def _command(self, words: Sequence[str]) -> list[str]:
+        command, *flags = self._docker
+        return [self._plugin or command, *flags, "compose", *words]
+
+    def _environment(self) -> dict[str, str]:
+        started_by = {_STARTED_BY: self._docker[0]} if self._plugin else {}
+        return child_environment({**self._variables, **started_by})
 
 
 def start_completion(words: Sequence[str]) -> Running:

@@ -1,8 +1,8 @@
 """A Compose file may not help itself to other projects' secrets by mounting what DSO made.
 
 Such a file needs no reference and no grant: the volume of another project's service, the keeper's own
-volume, or the volumes of a keeper. It is refused before anything starts. (Compose itself starts it,
-as it starts a file that mounts `/`: docs/security.md.)
+volume, or a container that has such volumes or secrets in its environment. It is refused before
+anything starts. (Compose itself starts it, as it starts a file that mounts `/`: docs/security.md.)
 """
 
 from __future__ import annotations
@@ -19,16 +19,19 @@ if TYPE_CHECKING:
 
 _RESERVED_LABELS = (paths.LABEL_ROLE, paths.LABEL_PROJECT, paths.LABEL_SERVICE, paths.LABEL_VAULT)
 _CONTAINER = "container:"
-_JOINING = ("network_mode", "pid", "ipc")  # what can be another container's
+_JOINING = ("network_mode", "pid", "ipc", "volumes_from")  # what can be another container's
+_SHARING = ("pid", "volumes_from")  # and shows what that one has: its environment, its files
 
 
 def refuse_borrowed(engine: Engine, document: Mapping[str, Any]) -> None:
-    """Raise if a Compose model uses a volume or a keeper that DSO made, or passes something off as one.
+    """Raise if a Compose model uses a volume or a container with secrets, or passes something off as DSO's.
 
     The Engine is asked only about volumes with a name like DSO's, and about containers the model names.
+    Compose's own names for containers of the project (`service:web`) are none of those.
 
     Raises:
-        VolumeConflictError: a volume of the model is DSO's, or has its labels.
+        VolumeConflictError: a volume of the model is DSO's, or has its labels; a service shares what a container
+            with secrets has.
         KeeperError: a service joins a keeper, or has its labels.
     """
     volumes = document.get("volumes") or {}
@@ -43,12 +46,9 @@ def refuse_borrowed(engine: Engine, document: Mapping[str, Any]) -> None:
             )
     for service, definition in (document.get("services") or {}).items():
         _refuse_labels(f"service {service}", definition)
-        for container in _named_containers(definition):
-            if _is_labelled_keeper(engine, container):
-                raise KeeperError(
-                    f"service {service} joins the container {container}, which keeps file secrets in memory",
-                    hint="take it out of the file: a service gets its files by dsofile:// or by `secrets:`",
-                )
+        for joined in _JOINING:
+            for container in _named_containers(definition.get(joined)):
+                _refuse_joining(engine, service, joined, container)
 
 
 def _refuse_labels(what: str, definition: Mapping[str, Any]) -> None:
@@ -66,17 +66,31 @@ def _is_made_by_dso(engine: Engine, name: str) -> bool:
     return any(volume.get("Name") == name for volume in found)
 
 
-def _named_containers(definition: Mapping[str, Any]) -> Iterator[str]:
-    values = [definition.get(key) or "" for key in _JOINING] + list(definition.get("volumes_from") or ())
-    for value in values:
-        if isinstance(value, str) and value.startswith(_CONTAINER):
+def _named_containers(value: object) -> Iterator[str]:
+    for each in value if isinstance(value, list) else [value]:
+        if isinstance(each, str) and each.startswith(_CONTAINER):
             # volumes_from may end in ":ro" or ":rw"
-            yield value.removeprefix(_CONTAINER).partition(":")[0]
+            yield each.removeprefix(_CONTAINER).partition(":")[0]
 
 
-def _is_labelled_keeper(engine: Engine, container: str) -> bool:
+def _refuse_joining(engine: Engine, service: str, joined: str, container: str) -> None:
     try:
-        labels = engine.inspect_container(container)["Config"]["Labels"] or {}
+        found = engine.inspect_container(container)
     except ContainerNotFoundError:
-        return False  # Compose will say so
-    return labels.get(paths.LABEL_ROLE) == "keeper"
+        return  # Compose will say so
+    labels = found["Config"]["Labels"] or {}
+    if labels.get(paths.LABEL_ROLE) == "keeper":
+        raise KeeperError(
+            f"service {service} joins the container {container}, which keeps file secrets in memory",
+            hint="take it out of the file: a service gets its files by dsofile:// or by `secrets:`",
+        )
+    if joined in _SHARING and (paths.LABEL_DIGEST in labels or _has_our_volume(engine, found)):
+        raise VolumeConflictError(
+            f"service {service} joins the container {container} (`{joined}`), which DSO gave secrets to",
+            hint="take it out of the file; within a project, `service:NAME` does the same",
+        )
+
+
+def _has_our_volume(engine: Engine, container: Mapping[str, Any]) -> bool:
+    names = [str(mount.get("Name") or "") for mount in container.get("Mounts") or []]
+    return any("_dso" in name and _is_made_by_dso(engine, name) for name in names)

@@ -156,11 +156,18 @@ def run_or_stop(argv: Sequence[str], *, environment: Mapping[str, str] | None = 
         pthread_sigmask(SIG_SETMASK, before)
 
 
-def attach(argv: Sequence[str], *, environment: Mapping[str, str] | None = None, stdin: int | None = None) -> int:
+def attach(
+    argv: Sequence[str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    stdin: int | None = None,
+    runs_another: bool = True,
+) -> int:
     """Run a child on our own terminal and streams, and return its exit code.
 
     A signal reaches it exactly once: one that the whole process group got, such as the terminal's
-    ^C, the child has already; one that was sent to us alone is passed on (see `_Witness`).
+    ^C, the child has already; one that was sent to us alone is passed on (see `_Witness`): to the
+    programs that the child runs, as `docker` runs Compose, or to the child itself.
     """
     from signal import (
         SIG_BLOCK,
@@ -195,7 +202,7 @@ def attach(argv: Sequence[str], *, environment: Mapping[str, str] | None = None,
             is_news = not (was_told and received.si_pid == os.getpid())
             was_told = True
             if is_news and not witness.saw_it(received.si_signo):
-                _pass_on(child, received.si_signo)
+                _pass_on(child, received.si_signo, to_children=runs_another)
     finally:
         witness.stop()
         while sigtimedwait(ending, 0):
@@ -297,16 +304,20 @@ class _Witness:
             os.waitpid(self._pid, 0)
 
 
-def _pass_on(child: int, number: int) -> None:
-    """Send a signal to Compose itself: `docker`, which runs it, ignores signals when on a terminal."""
-    targets: list[int] = []
+def _children(of: int) -> list[int]:
+    found: list[int] = []
     try:
-        for thread in os.listdir(f"/proc/{child}/task"):
-            with open(f"/proc/{child}/task/{thread}/children", encoding="ascii") as stream:
-                targets += map(int, stream.read().split())
+        for thread in os.listdir(f"/proc/{of}/task"):
+            with open(f"/proc/{of}/task/{thread}/children", encoding="ascii") as stream:
+                found += map(int, stream.read().split())
     except OSError:
-        targets = []
-    for target in targets or [child]:
+        return []
+    return found
+
+
+def _pass_on(child: int, number: int, *, to_children: bool) -> None:
+    """Send a signal to a child, or to what it runs: `docker`, which runs Compose, ignores signals on a terminal."""
+    for target in (_children(child) if to_children else []) or [child]:
         try:
             os.kill(target, number)
         except ProcessLookupError:

@@ -124,7 +124,7 @@ def test_a_directory_in_the_plugins_place_leaves_it_to_docker(tmp_path):
 def test_the_plugin_gets_what_docker_would_give_it(system_plugin):
     stdin = memory_file("stdin", b"services: {}\n")
     os.lseek(stdin, 0, os.SEEK_SET)
-    finished = plugin.start_compose(["/x/docker", "-c", "prod"], ["-p", "shop", "config"], stdin=stdin).wait()
+    finished = plugin.Compose(["/x/docker", "-c", "prod"]).start(["-p", "shop", "config"], stdin=stdin).wait()
     assert finished.code == 0
     assert finished.stdout.decode().splitlines() == [
         f"{system_plugin} -c prod compose -p shop config",
@@ -135,7 +135,7 @@ def test_the_plugin_gets_what_docker_would_give_it(system_plugin):
 
 def test_without_a_plugin_docker_is_asked(tmp_path):
     docker = fake_docker(tmp_path)
-    finished = plugin.start_compose([docker, "-D"], ["config"]).wait()
+    finished = plugin.Compose([docker, "-D"]).start(["config"]).wait()
     assert finished.stdout.decode().splitlines() == [f"{docker} -D compose config", "for:"]
 
 
@@ -143,7 +143,7 @@ def test_without_a_plugin_docker_is_asked(tmp_path):
 def test_a_plugin_that_cannot_be_started_is_left_to_docker(tmp_path, text):
     write_program(tmp_path / "system-1" / "docker-compose", text)
     docker = fake_docker(tmp_path)
-    assert plugin.start_compose([docker], ["config"]).wait().stdout.startswith(docker.encode())
+    assert plugin.Compose([docker]).start(["config"]).wait().stdout.startswith(docker.encode())
 
 
 def test_after_a_failure_dockers_answer_counts(tmp_path):
@@ -152,14 +152,14 @@ def test_after_a_failure_dockers_answer_counts(tmp_path):
     docker = fake_docker(tmp_path)
     stdin = memory_file("stdin", b"services: {}\n")
     os.lseek(stdin, 0, os.SEEK_SET)
-    finished = plugin.start_compose([docker], ["config"], stdin=stdin).wait()
+    finished = plugin.Compose([docker]).start(["config"], stdin=stdin).wait()
     assert (finished.code, finished.stderr) == (0, b"")
     assert finished.stdout.decode().splitlines() == [f"{docker} compose config", "for:", "services: {}"]
 
 
 def read_model(docker):
     command = parse_command(["up"], lambda _words, _index: 0, describe=lambda _name: "")
-    return finish_reading(start_reading([docker], command, None), command)
+    return finish_reading(start_reading(plugin.Compose([docker]), command, None), command)
 
 
 def test_a_foreign_program_in_the_plugins_place_is_a_missing_compose(tmp_path):
@@ -179,7 +179,7 @@ def test_no_compose_at_all_is_a_missing_compose(tmp_path):
 
 def test_no_docker_at_all_is_a_missing_docker():
     with pytest.raises(DockerNotFoundError):
-        plugin.start_compose(["/nowhere/docker"], ["config"])
+        plugin.Compose(["/nowhere/docker"]).start(["config"])
 
 
 def test_composes_own_error_is_the_one_that_docker_shows(tmp_path):
@@ -193,3 +193,36 @@ def test_composes_own_error_is_the_one_that_docker_shows(tmp_path):
 def test_the_model_of_the_plugin_is_read_without_docker(tmp_path):
     write_program(tmp_path / "system-1" / "docker-compose", '#!/bin/sh\necho \'{"name": "shop"}\'\n')
     assert read_model("/nowhere/docker").project == "shop"
+
+
+NOTE_ENVIRONMENT = '#!/bin/sh\nenv | sort | grep -v "^_=" >"$0.$2"\necho "$0 $*" >>"$0.words"\nexit {code}\n'
+
+
+def environment_of(program, word):
+    with open(f"{program}.{word}", encoding="utf-8") as file:
+        return file.read()
+
+
+def test_what_was_read_is_run_by_the_same_program_in_the_same_environment(tmp_path, monkeypatch):
+    """Or a file could be one thing when it is looked at, and another when it is started: Compose puts variables in."""
+    monkeypatch.setenv("DOCKER_CLI_PLUGIN_SOCKET", "@docker_cli_0011")
+    program = tmp_path / "system-1" / "docker-compose"
+    write_program(program, NOTE_ENVIRONMENT.format(code=0))
+    compose = plugin.Compose(["/x/docker"], {"COMPOSE_EXPERIMENTAL_GIT_REMOTE": "false"})
+    assert compose.start(["config"]).wait().code == 0
+    assert compose.attach(["up"]) == 0
+    seen = environment_of(program, "config")
+    assert seen == environment_of(program, "up")
+    assert "COMPOSE_EXPERIMENTAL_GIT_REMOTE=false\n" in seen
+    assert "DOCKER_CLI_PLUGIN_SOCKET" not in seen
+
+
+def test_what_docker_had_to_read_docker_runs(tmp_path):
+    write_program(tmp_path / "system-1" / "docker-compose", NOTE_ENVIRONMENT.format(code=3))
+    docker = tmp_path / "docker"
+    write_program(docker, NOTE_ENVIRONMENT.format(code=0))
+    compose = plugin.Compose([str(docker)])
+    assert compose.start(["config"]).wait().code == 0
+    assert compose.attach(["up"]) == 0
+    assert environment_of(docker, "config") == environment_of(docker, "up")
+    assert not (tmp_path / "system-1" / "docker-compose.up").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -28,7 +29,13 @@ class FakeEngine:
         self.asked.append(name)
         if name == "gone":
             raise ContainerNotFoundError("there is no such container")
-        return {"Config": {"Labels": {"io.dso.role": "keeper"} if name in (NAME, "ab") else None}}
+        labels = {
+            "other-web-1": {"io.dso.digest": "00"},
+            NAME: {"io.dso.role": "keeper"},
+            "ab": {"io.dso.role": "keeper"},
+        }
+        mounts = {"between": [{"Type": "volume", "Name": "other_dso_api"}], "vpn": [{"Type": "bind"}]}
+        return {"Config": {"Labels": labels.get(name)}, "Mounts": mounts.get(name)}
 
 
 @pytest.fixture
@@ -61,6 +68,21 @@ def test_a_keeper_is_not_joined(definition: dict[str, Any], engine: FakeEngine) 
         check(engine, services={"web": definition})
 
 
+@pytest.mark.parametrize("container", ["other-web-1", "between"])
+@pytest.mark.parametrize("definition", [{"pid": "container:%s"}, {"volumes_from": ["container:%s:ro"]}])
+def test_a_container_with_secrets_shares_them_with_nobody(
+    definition: dict[str, Any], container: str, engine: FakeEngine
+) -> None:
+    service = json.loads(json.dumps(definition) % container)
+    with pytest.raises(VolumeConflictError, match=f"joins the container {container} .* gave secrets to"):
+        check(engine, services={"web": service})
+
+
+@pytest.mark.parametrize("joined", ["network_mode", "ipc"])
+def test_a_container_with_secrets_shares_what_holds_none(joined: str, engine: FakeEngine) -> None:
+    check(engine, services={"web": {joined: "container:other-web-1"}})
+
+
 def test_what_has_dsos_own_labels_is_refused(engine: FakeEngine) -> None:
     with pytest.raises(VolumeConflictError, match=r"volume data .* io\.dso\.role"):
         check(engine, volumes={"data": {"name": "evil_data", "labels": {"io.dso.role": "volume"}}})
@@ -81,5 +103,5 @@ def test_other_files_pass_and_the_engine_is_asked_nothing(engine: FakeEngine) ->
 
 def test_what_only_looks_like_dsos_passes(engine: FakeEngine) -> None:
     volumes = {"mine": {"name": "shop_dso_mine"}}
-    check(engine, volumes=volumes, services={"web": {"network_mode": "container:vpn", "ipc": "container:gone"}})
+    check(engine, volumes=volumes, services={"web": {"pid": "container:vpn", "ipc": "container:gone"}})
     assert engine.asked == ["shop_dso_mine", "vpn", "gone"]

@@ -79,6 +79,17 @@ sys.path.insert(0, {ROOT!r})
 from dso.system.proc import attach
 sys.exit(attach([sys.executable, "-c", {DOCKER!r}]))
 """
+# Compose as it is run without Docker between, with a program of its own that a signal is not for.
+HELPED = COMPOSE.replace(
+    'print("end"',
+    'print("helper", helper.poll(), flush=True)\nhelper.kill()\nprint("end"',
+).replace("import signal,", 'import subprocess\nhelper = subprocess.Popen(["sleep", "1000"])\nimport signal,')
+ATTACH_DIRECTLY = f"""
+import sys
+sys.path.insert(0, {ROOT!r})
+from dso.system.proc import attach
+sys.exit(attach([sys.executable, "-c", {HELPED!r}], runs_another=False))
+"""
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
 LATE = 0.5  # seconds in which a signal that arrives once too often would do so
 
@@ -86,9 +97,9 @@ LATE = 0.5  # seconds in which a signal that arrives once too often would do so
 class Attached:
     """A process in `attach`, in a process group of its own."""
 
-    def __init__(self, **environment):
+    def __init__(self, program=ATTACH, **environment):
         self.process = subprocess.Popen(
-            [sys.executable, "-c", ATTACH],
+            [sys.executable, "-c", program],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -148,6 +159,14 @@ def test_each_signal_to_us_or_to_the_whole_group_reaches_compose_exactly_once(wh
         if whom is os.killpg:
             attached.wait_for_witness()
     assert attached.end() == []
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_reaches_a_child_that_runs_no_other_program_for_us(number):
+    attached = Attached(ATTACH_DIRECTLY)
+    attached.process.send_signal(number)
+    assert attached.line() == f"seen {int(number)}"
+    assert attached.end() == ["helper None"]
 
 
 @pytest.mark.parametrize("presses", [1, 3])
