@@ -54,34 +54,57 @@ surroundings() {
     LC_ALL=C
     export LC_ALL
     unset CDPATH
+    uid=$(command -p id -u 2>/dev/null || id -u) || exit 1
+    rest=$PATH:
+    [ "$uid" != 0 ] || { PATH=/usr/sbin:/usr/bin:/sbin:/bin && forget && uid=0; }
     newline='
 '
-    judged=$newline shared='' uid=$(command -p id -u 2>/dev/null || id -u) || exit 1
+    judged=$newline shared=''
     if [ "$uid" != 0 ]; then
         # a group that is the user's alone, as Debian's and Fedora's users have, may write as the user may
         [ "$(id -gn 2>/dev/null)" != "$(id -un 2>/dev/null)" ] || shared="-o ! -perm -2 -group $(id -g)"
         PATH=$PATH:/usr/sbin:/sbin
         return
     fi
-    unset OPENSSL_CONF OPENSSL_MODULES OPENSSL_ENGINES TAR_OPTIONS GZIP GREP_OPTIONS CURL_HOME WGETRC
-    rest=$PATH: usable='' left=''
-    PATH=/usr/sbin:/usr/bin:/sbin:/bin
+    usable='' left=''
     while [ -n "$rest" ]; do
         each=${rest%%:*} rest=${rest#*:}
-        case $each in
-        /*) ! is_safe "$each" || { usable=$usable$each: && continue; } ;;
-        esac
+        ! is_safe "$each" || { usable=$usable$each: && continue; }
         left="$left ${each:-.}"
     done
     PATH=${usable:-/usr/bin:/bin:}/usr/sbin:/sbin
     [ -z "$left" ] || warn "not used of PATH, since others than root may write there:$left"
-    is_safe "${DOCKER_CONFIG:-${HOME:-}/.docker}/cli-plugins" || { unset DOCKER_CONFIG && HOME=/; }
+    is_safe "${HOME:-}" || HOME=/
+    is_safe_docker "${DOCKER_CONFIG:-}" || unset DOCKER_CONFIG
+    [ -n "${DOCKER_CONFIG:-}" ] || is_safe_docker "$HOME/.docker" || HOME=/
     export PATH HOME
 }
 
+# Unsets all of root's variables but those that are judged, proxies, certificates to believe, and which Engine to ask.
+# Others make one of the programs write files or run programs (GCONV_PATH, LD_LIBRARY_PATH, BASH_ENV, TAR_OPTIONS,
+# SYSTEM_WGETRC, SSLKEYLOGFILE), and nobody could list them all.
+forget() {
+    variables=$(env) || exit 1
+    for each in $(printf '%s\n' "$variables" | sed -n 's/^\([A-Za-z_][A-Za-z0-9_]*\)=.*/\1/p'); do
+        case $each in
+        PATH | HOME | TMPDIR | PWD | LC_ALL | DSO_BASE_URL) ;;
+        http_proxy | https_proxy | HTTPS_PROXY | all_proxy | ALL_PROXY | no_proxy | NO_PROXY) ;;
+        SSL_CERT_FILE | SSL_CERT_DIR | CURL_CA_BUNDLE) ;;
+        DOCKER_CONFIG | DOCKER_CONTEXT | DOCKER_HOST | DOCKER_API_VERSION | DOCKER_CERT_PATH | DOCKER_TLS*) ;;
+        # in bash some are for reading only, and to unset one would end it all
+        *) ! (unset "$each") 2>/dev/null || unset "$each" ;;
+        esac
+    done
+}
+
+# is_safe_docker DIRECTORY: what Docker reads and runs of its configuration
+is_safe_docker() { is_safe "$1/cli-plugins" && is_safe "$1/config.json" && is_safe "$1/contexts"; }
+
 # is_safe PATH: nobody but root and us can change what is there: neither it nor a directory on the way, links and where
 # they lead to included; if it is missing, the directory that it would be in. $flaw says what is wrong otherwise.
+# A relative path is not safe, whatever it leads to now.
 is_safe() {
+    case $1 in /*) ;; *) flaw="$1 is not an absolute path" && return 1 ;; esac
     at='' todo=$1/ hops=0
     while :; do
         part=''
@@ -347,8 +370,13 @@ fetch() { # URL FILE BLOCKS: no more than that, of 512 bytes
     has curl || has wget || die "neither curl nor wget is here" "install one of them, or use --offline TARBALL"
     (
         ulimit -f "$3"
+        # no configuration: it could have them write to other files, or run programs
         if has curl; then
-            exec curl -fsSL --proto "$protocols" --proto-redir "$protocols" --retry 2 --connect-timeout 20 -o "$2" "$1"
+            exec curl -q -fsSL --proto "$protocols" --proto-redir "$protocols" --retry 2 --connect-timeout 20 \
+                --speed-limit 1000 --speed-time 60 -o "$2" "$1"
+        fi
+        if wget --no-config --version >/dev/null 2>&1; then
+            exec wget --no-config -q -O "$2" "$1"
         fi
         exec wget -q -O "$2" "$1"
     ) </dev/null || die "cannot download $1" "see above; is the address right? Without a network: --offline TARBALL"
@@ -878,7 +906,11 @@ main() {
     trap 'exit 143' TERM
     check_machine
     places
-    work=$(umask 077 && mktemp -d "${TMPDIR:-/tmp}/dso-install.XXXXXX") || die "cannot make a temporary directory" \
+    case ${TMPDIR:=/tmp} in
+    /*) ;;
+    *) die "the temporary directory is not safe: $TMPDIR is not an absolute path" "TMPDIR names another place for it" ;;
+    esac
+    work=$(umask 077 && mktemp -d "$TMPDIR/dso-install.XXXXXX") || die "cannot make a temporary directory" \
         "TMPDIR names a place for it"
     is_safe "$work" || die "the temporary directory is not safe: $flaw" "TMPDIR names another place for it"
     if [ -n "$offline" ]; then take_offline; else download; fi
