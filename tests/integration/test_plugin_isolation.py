@@ -139,11 +139,12 @@ def test_a_plugin_is_a_user_of_its_own_without_any_capability(agent: Agent) -> N
 def test_a_plugin_reads_copies_of_the_files_that_its_settings_name(agent: Agent) -> None:
     found = asked(agent, "content/tls/ca_cert", "other")
     assert found["content"] == "an authority"
-    assert found["mode"] == "0o400"
+    assert found["mode"] == "0o440"
     told = json.loads(asked(agent, "status", "other")["settings"])["tls"]["ca_cert"]
     assert told.startswith(f"{SYSTEM_CREDENTIALS_DIR}/other.{agent.pid}.")
     status = os.stat(os.path.dirname(told))
-    assert (stat.S_IMODE(status.st_mode), status.st_uid) == (0o500, pwd.getpwnam("dso-aws").pw_uid)
+    group = pwd.getpwnam("dso-aws").pw_gid
+    assert (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) == (0o550, 0, group)
     with open("/proc/self/mountinfo", encoding="utf-8") as table:
         (mount,) = [line for line in table if f" {os.path.dirname(told)} " in line]
     assert " - tmpfs " in mount

@@ -86,8 +86,8 @@ def test_copies_are_in_a_file_system_that_only_the_agent_and_its_plugins_see(mac
     wait_until(lambda: status(machine)["vault"]["state"] != "starting", "the plugin")
     listed = machine.shell('grep " /run/dso-credentials/vault\\." "/proc/$1/mountinfo"', pid).out
     assert " - tmpfs dso-credentials " in listed
-    inside = machine.shell('stat -c "%a %U %n" "/proc/$1"/root/run/dso-credentials/vault.*/*', pid).out
-    assert inside.split()[:2] == ["400", "dso-vault"]
+    inside = machine.shell('stat -c "%a %U %G %n" "/proc/$1"/root/run/dso-credentials/vault.*/*', pid).out
+    assert inside.split()[:3] == ["440", "root", "dso-vault"]
     assert machine.shell("ls /run/dso-credentials/vault.*/", check=False).out.strip() == ""
     machine.run("systemctl", "stop", SERVICE)
     assert machine.run("ls", "/run/dso-credentials").out == ""

@@ -61,13 +61,32 @@ def _checked(entry: pwd.struct_passwd) -> Account:
         raise _refused(
             f"the user {name} is root or in its group, and no plugin runs as that: give it a number of its own"
         )
+    _check_group(name, gid)
     groups = tuple(group for group in os.getgrouplist(name, gid) if group != gid)
-    for told in map(_group_name, (gid, *groups)):
+    for told in map(_group_name, groups):
         if told in _TELLING_GROUPS:
             raise _refused(
                 f"the user {name} is in the group {told}, which may do more than a plugin: gpasswd -d {name} {told}"
             )
     return Account(name, uid, gid, groups)
+
+
+def _check_group(name: str, gid: int) -> None:
+    """Whoever has the group reads copies of the plugin's files: it has to be the user's own, called as the user is."""
+    try:
+        group = grp.getgrgid(gid)
+    except KeyError:
+        return  # then nobody is in it by its name either
+    if group.gr_name != name:
+        raise _refused(
+            f"the user {name} has the group {group.gr_name}, and needs one of its own, which lets nobody else read its "
+            f"files: groupadd --system {name}; usermod -g {name} {name}"
+        )
+    for other in group.gr_mem:
+        if other != name:
+            raise _refused(
+                f"{other} is in the group of the user {name}, and could read its files: gpasswd -d {other} {name}"
+            )
 
 
 def _group_name(number: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import logging
 import os
 import stat
 import threading
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from dso.agent.isolation import memory
 from dso.agent.isolation.reading import read_file, signature
+from dso.agent.logbook import where
 from dso.system.files import write_all
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from dso.agent.isolation.accounts import Account
     from dso.agent.isolation.files import Source
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_LOG = logging.getLogger("dso.agent.isolation")
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _MOST_ENTRIES = 1000  # of a directory with certificates
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
@@ -31,7 +33,7 @@ _numbers = itertools.count(1)
 class Copies:
     """The files of one plugin. Its methods may block, and may be called by several threads.
 
-    The directory is the plugin's, so nothing in it is trusted: no link is followed there, and what is in the way goes.
+    The plugin's user reads what is in the directory, and can change nothing there: it is root's (see `memory`).
     """
 
     def __init__(self, base: str, name: str, sources: Iterable[Source], account: Account) -> None:
@@ -72,10 +74,10 @@ class Copies:
             return self._refresh() if self._is_made else []
 
     def remove(self) -> None:
-        """Take it all away, for good."""
+        """Take it all away, for good; what stays is logged."""
         with self._turn:
             self._is_made, self._is_over = False, True
-            memory.remove(self.directory)
+            _remove(self.directory)
 
     def original(self, text: str) -> str:
         """A text that names the files themselves, and not their copies."""
@@ -87,7 +89,7 @@ class Copies:
     def _refresh(self) -> list[str]:
         faults: list[str] = []
         wanted: set[str] = set()
-        top = os.open(self.directory, _DIRECTORY)
+        top = os.open(self.directory, memory.DIRECTORY)
         try:
             for source, place in self._names.items():
                 try:
@@ -118,9 +120,8 @@ class Copies:
     def _write(self, top: int, name: str, content: bytes) -> None:
         inner, _, last = name.rpartition("/")
         if inner and inner not in os.listdir(top):
-            os.mkdir(inner, 0o500, dir_fd=top)
-            os.chown(inner, self._account.uid, self._account.gid, dir_fd=top, follow_symlinks=False)
-        directory = os.open(inner, _DIRECTORY, dir_fd=top) if inner else os.dup(top)
+            memory.make_inside(top, inner, self._account)
+        directory = os.open(inner, memory.DIRECTORY, dir_fd=top) if inner else os.dup(top)
         try:
             new = last + ".new"
             with suppress(FileNotFoundError):
@@ -128,7 +129,8 @@ class Copies:
             descriptor = os.open(new, _NEW, 0o400, dir_fd=directory)
             try:
                 write_all(descriptor, content)
-                os.fchown(descriptor, self._account.uid, self._account.gid)
+                os.fchown(descriptor, 0, self._account.gid)
+                os.fchmod(descriptor, memory.FILE_MODE)
             finally:
                 os.close(descriptor)
             os.rename(new, last, src_dir_fd=directory, dst_dir_fd=directory)
@@ -138,8 +140,8 @@ class Copies:
     def _forget(self, top: int, name: str) -> None:
         self._copied.pop(name, None)
         inner, _, last = name.rpartition("/")
-        with suppress(OSError):  # the plugin has taken it away, or put a link in the place of its directory
-            directory = os.open(inner, _DIRECTORY, dir_fd=top) if inner else os.dup(top)
+        with suppress(OSError):  # it was never there
+            directory = os.open(inner, memory.DIRECTORY, dir_fd=top) if inner else os.dup(top)
             try:
                 os.unlink(last, dir_fd=directory)
             finally:
@@ -155,7 +157,15 @@ def sweep(base: str) -> None:
     for name in names:
         pid = name.rpartition(".")[0].rpartition(".")[2]
         if pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
-            memory.remove(f"{base}/{name}")
+            _remove(f"{base}/{name}")
+
+
+def _remove(directory: str) -> None:
+    """Whatever is wrong with one directory keeps nobody from starting, and no other from being removed."""
+    try:
+        memory.remove(directory)
+    except Exception as error:  # noqa: BLE001
+        _LOG.warning("copies of a plugin's files are left in %s: %s", directory, where(error))
 
 
 def _plain(name: str) -> str:

@@ -36,6 +36,7 @@ class Machine:
         self.users: dict[str, tuple[int, int]] = {}
         self.groups: dict[str, Sequence[int]] = {}
         self.names: Mapping[int, str] = {}
+        self.members: Mapping[int, list[str]] = {}
         self.capabilities = ALL
         monkeypatch.setattr(pwd, "getpwnam", self._user)
         monkeypatch.setattr(grp, "getgrgid", self._group)
@@ -47,7 +48,7 @@ class Machine:
         return pwd.struct_passwd((name, "x", uid, gid, "", "/nonexistent", "/usr/sbin/nologin"))
 
     def _group(self, number: int) -> grp.struct_group:
-        return grp.struct_group((self.names[number], "x", number, []))
+        return grp.struct_group((self.names[number], "x", number, self.members.get(number, [])))
 
 
 def refusal(provider_type: str) -> str:
@@ -86,6 +87,16 @@ def test_a_user_in_a_group_that_may_use_the_agent_or_docker_is_refused(machine: 
     machine.groups["dso-vault"] = [77]
     machine.names = {501: "dso-vault", 77: group}
     assert f"gpasswd -d dso-vault {group}" in refusal("vault")
+
+
+def test_a_group_that_others_have_too_is_refused_since_it_reads_the_copies(machine: Machine) -> None:
+    machine.users["dso-vault"] = (501, 100)
+    machine.names = {100: "users"}
+    assert "groupadd --system dso-vault; usermod -g dso-vault dso-vault" in refusal("vault")
+    machine.users["dso-vault"] = (501, 501)
+    machine.names = {501: "dso-vault"}
+    machine.members = {501: ["dso-vault", "alice"]}
+    assert "gpasswd -d alice dso-vault" in refusal("vault")
 
 
 def test_other_groups_that_the_administrator_gave_it_are_its_own(machine: Machine) -> None:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others")
 
-OWNER, OTHER = 61001, 61002
-ACCOUNT = Account("dso-test", OWNER, OWNER)
+OWNER, GROUP, OTHER = 61001, 61003, 61002
+ACCOUNT = Account("dso-test", OWNER, GROUP)
 
 
 @pytest.fixture
@@ -47,13 +47,13 @@ def content(copies: Copies, one: Source) -> str:
         return file.read()
 
 
-def test_a_copy_is_its_users_alone_in_memory_and_may_not_be_changed(base: str, tmp_path: Path) -> None:
+def test_a_copy_is_in_memory_and_roots_for_the_group_of_the_plugins_user_to_read(base: str, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("t")
     one = source(tmp_path / "token")
     copies = made(base, one)
     directory, file = os.stat(copies.directory), os.stat(copies.places[one])
-    assert (stat.S_IMODE(directory.st_mode), directory.st_uid, directory.st_gid) == (0o500, OWNER, OWNER)
-    assert (stat.S_IMODE(file.st_mode), file.st_uid, file.st_gid) == (0o400, OWNER, OWNER)
+    assert (stat.S_IMODE(directory.st_mode), directory.st_uid, directory.st_gid) == (0o550, 0, GROUP)
+    assert (stat.S_IMODE(file.st_mode), file.st_uid, file.st_gid) == (0o440, 0, GROUP)
     assert os.path.ismount(copies.directory)
     assert stat.S_IMODE(os.stat(base).st_mode) == 0o711
     copies.remove()
@@ -96,13 +96,15 @@ def test_the_files_of_a_directory_are_copied_by_their_names(base: str, tmp_path:
     one = Source(str(directory), variable="SSL_CERT_DIR")
     copies = made(base, one)
     assert sorted(os.listdir(copies.places[one])) == ["1234.0", "a.pem"]
+    inner = os.stat(copies.places[one])
+    assert (stat.S_IMODE(inner.st_mode), inner.st_uid, inner.st_gid) == (0o550, 0, GROUP)
     (directory / "a.pem").unlink()
     (directory / "b.pem").write_text("b")
     copies.refresh()
     assert os.listdir(copies.places[one]) == ["b.pem"]
 
 
-def test_what_the_plugin_does_to_its_directory_leads_the_agent_nowhere(base: str, tmp_path: Path) -> None:
+def test_whatever_is_in_the_way_in_its_directory_leads_the_agent_nowhere(base: str, tmp_path: Path) -> None:
     path, victim = tmp_path / "token", tmp_path / "victim"
     path.write_text("first")
     victim.write_text("untouched")
@@ -208,3 +210,62 @@ def test_what_a_killed_agent_left_is_swept_and_nothing_of_one_that_runs(base: st
     sweep(base)
     assert not os.path.exists(left)
     assert os.path.exists(copies.directory)
+
+
+def nested(directory: str, depth: int) -> None:
+    """Directories in each other, deeper than a recursion or a path can go, with a file at the end."""
+    here = os.open(directory, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("a-directory", dir_fd=here)
+        inner = os.open("a-directory", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = inner
+    os.close(os.open("file", os.O_CREAT, dir_fd=here))
+    os.close(here)
+
+
+@pytest.mark.parametrize("is_mounted", [True, False])
+def test_a_directory_goes_however_deep_its_content_is(base: str, tmp_path: Path, is_mounted: bool) -> None:
+    outside = tmp_path / "outside"
+    outside.write_text("untouched")
+    left = f"{base}/old.4194999.1"
+    os.makedirs(base)
+    if is_mounted:
+        memory.make(left, ACCOUNT)
+    else:
+        os.mkdir(left)
+    nested(left, 1900)
+    os.symlink(outside, f"{left}/way-out")
+    os.symlink(tmp_path, f"{left}/another")
+    memory.remove(left)
+    assert os.listdir(base) == []
+    assert outside.read_text() == "untouched"
+
+
+def test_what_is_still_open_somewhere_holds_no_copy(base: str, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("t")
+    copies = made(base, source(tmp_path / "token"))
+    held = os.open(copies.directory, os.O_RDONLY)
+    copies.remove()
+    assert os.listdir(held) == []
+    os.close(held)
+
+
+def test_one_directory_that_cannot_be_removed_is_logged_and_keeps_no_other_from_going(
+    base: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    os.makedirs(base)
+    for name in ("a.4194999.1", "b.4194999.2", "c.4194999.3"):
+        os.mkdir(f"{base}/{name}")
+    remove = memory.remove
+
+    def fails(path: str) -> None:
+        if path.endswith(".2"):
+            raise RecursionError
+        remove(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(memory, "remove", fails)
+        sweep(base)
+    assert os.listdir(base) == ["b.4194999.2"]
+    assert f"copies of a plugin's files are left in {base}/b.4194999.2: RecursionError" in caplog.text

@@ -1,0 +1,77 @@
+"""What a hostile plugin of root's agent does to its own user's processes and files, it cannot do to the agent."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.agent import Agent
+from tests.support.plugin_dir import SOURCES, PluginDir
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CREDENTIAL = "/run/credentials/dso-test-hostile"  # what plugins of other types get copies of
+
+
+@pytest.fixture(params=["source", "frozen"])
+def agent(request: pytest.FixtureRequest) -> Iterator[Agent]:
+    """With a hostile plugin, and an honest one."""
+    os.makedirs(os.path.dirname(CREDENTIAL), exist_ok=True)
+    with open(CREDENTIAL, "w", encoding="utf-8") as file:
+        file.write("a token")
+    try:
+        with Agent(variant=request.param) as made:
+            PluginDir(made.plugin_dir)
+            with open(f"{SOURCES}/hostile.py", encoding="utf-8") as source:
+                made.install_plugin("hostile", source.read())
+            made.write_secrets({"ok": {"text": "fine"}})
+            made.write_config(f"providers:\n{made.fake_provider(cache_ttl='0s')}{hostile()}")
+            yield made.start()
+    finally:
+        os.unlink(CREDENTIAL)
+
+
+def hostile(name: str = "hostile") -> str:
+    """A provider of the hostile type."""
+    return f"  {name}: {json.dumps({'type': 'hostile', 'cache_ttl': '0s', 'token': CREDENTIAL})}\n"
+
+
+def attacked(agent: Agent, attack: str, provider: str = "hostile") -> Any:
+    """What came of an attack."""
+    return json.loads(agent.value(f"dso://{provider}/{attack}#value"))
+
+
+def of_user(uid: int) -> list[int]:
+    """The processes of a user, whatever they may be."""
+    return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if uid_of(pid) == uid]
+
+
+def uid_of(pid: int) -> int | None:
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8") as status:
+            return next(int(line.split()[1]) for line in status if line.startswith("Uid:"))
+    except OSError:
+        return None
+
+
+# Its copies
+
+
+def test_it_can_change_nothing_of_the_copies_that_others_of_its_user_read_too(agent: Agent) -> None:
+    found = attacked(agent, "tamper")
+    assert {what: how for what, how in found.items() if not how.startswith("refused: ")} == {}
+    (directory,) = agent.copies()
+    assert os.listdir(directory) == ["token"]
+
+
+def test_nothing_it_does_to_its_directory_keeps_the_copies_or_the_next_agent_from_starting(agent: Agent) -> None:
+    attacked(agent, "nest")
+    copies = agent.copies()
+    assert agent.stop() == 0
+    assert not any(map(os.path.exists, copies))
+    agent.start()
+    assert agent.value("dso://fake/ok") == "fine"
