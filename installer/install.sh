@@ -209,6 +209,8 @@ settings() {
     version='' offline='' prefix='' providers='' no_agent='' dry_run='' allow_http=''
     work='' lock='' has_changed='' was_active='' was_restarted='' is_named=''
     all_providers='vault aws azure huawei'
+    # what a release may be, packed or unpacked, in blocks of 512 bytes (in bash of 1024): three times what one is
+    largest=1048576
     units='dso-agent.service dso-agent.socket dso-volume.socket'
 }
 
@@ -410,8 +412,9 @@ download() {
         check_version
     fi
     top=dso-$version-linux-$arch
-    fetch "$base_url/$top.tar.gz" "$work/tarball" 2097152
-    archive=$work/tarball
+    fetch "$base_url/$top.tar.gz" "$work/tarball" "$largest"
+    decompress "$work/tarball"
+    rm -f "$work/tarball"
 }
 
 # A version, since when and until when it is the latest, and the signature of these three lines, in both forms.
@@ -440,15 +443,14 @@ take_offline() {
     [ -e "$offline" ] || die "there is no $offline"
     if [ -d "$offline" ]; then
         # copied as an archive, so that nobody changes it after it was verified
-        archive=$work/tarball
         directory=$(cd "$offline" && pwd -P) || die "cannot read $offline"
         top=${directory##*/}
         check_top
-        tar -C "${directory%/*}/" -czf "$archive" "$top" || die "cannot read $offline"
+        (ulimit -f "$largest" && exec tar -C "${directory%/*}/" -cf "$archive" "$top") || die "cannot read $offline"
     else
-        archive=$work/tarball
-        cp "$offline" "$archive" || die "cannot read $offline"
-        top=$(tar -tzf "$archive" 2>/dev/null </dev/null | head -n 1)
+        [ -r "$offline" ] || die "cannot read $offline"
+        decompress "$offline"
+        top=$(tar -tf "$archive" 2>/dev/null </dev/null | head -n 1)
         top=${top%%/*}
         check_top
     fi
@@ -475,25 +477,42 @@ hash_of() {
 
 bad() { die "$1" "nothing was changed; get the release again, from where you trust it"; }
 
-# Only plain files and directories below the one directory are unpacked, and into a directory of our own. The names are
-# the last words of the listing: one with a blank in it is refused, whichever part of it that is.
+# To a file first, and up to a limit: it is not known yet whose archive this is, and a few MiB can hold many GiB.
+decompress() {
+    # without the signal gzip can say what is wrong
+    (trap '' XFSZ && ulimit -f "$largest" && exec gzip -dc) <"$1" >"$archive" 2>"$work/log" || {
+        head -n 3 "$work/log" >&2
+        die "the archive is damaged, or too large for $work" "get it again; TMPDIR names another place to unpack it"
+    }
+}
+
+# Only plain files and directories below the one directory are unpacked, and into a directory of our own. The details
+# end with the name, so that their last word is it, or of it, or of what a link leads to.
 unpack() {
-    listing=$(tar -tvzf "$archive" 2>/dev/null </dev/null) && [ -n "$listing" ] || bad "the archive is damaged"
-    ! printf '%s\n' "$listing" | grep -qv '^[-d]' || bad "the archive has more than plain files and directories"
-    printf '%s\n' "$listing" | sed 's/^.* //' >"$work/names"
+    (
+        ulimit -f 8192
+        tar -tf "$archive" >"$work/names" && tar -tvf "$archive" >"$work/details"
+    ) 2>/dev/null </dev/null && [ -s "$work/names" ] || bad "the archive is damaged"
+    ! grep -qv '^[-d]' "$work/details" || bad "the archive has links, or more than plain files and directories"
+    [ "$(grep -c '' "$work/names")" -le 10000 ] || bad "the archive has more files than a release"
+    sed 's/^.* //' "$work/details" | cat "$work/names" - >"$work/both"
     while read -r name; do
         case $name/ in
         *[!A-Za-z0-9._+@=~/-]* | */../* | */./* | *//?*) bad "the archive has odd file names" ;;
         "$top"/*) ;;
         *) bad "the archive has odd file names, or some outside of $top" ;;
         esac
-    done <"$work/names" || exit 1
-    mkdir "$work/tree" &&
-        (ulimit -f 2097152 && umask 077 && exec tar -C "$work/tree" -xzof "$archive") </dev/null >"$work/log" 2>&1 || {
+    done <"$work/both" || exit 1
+    (
+        # a file with holes can be larger than its archive
+        ulimit -f "$largest"
+        umask 077
+        mkdir "$work/tree" && exec tar -C "$work/tree" -xof "$archive"
+    ) </dev/null >"$work/log" 2>&1 || {
         head -n 3 "$work/log" >&2
         die "the archive cannot be unpacked to $work" "is there room? TMPDIR names another place"
     }
-    rm -f "$work/tarball"
+    rm -f "$archive"
     tree=$work/tree/$top
     [ -z "$(find "$work/tree" ! -type f ! -type d -o -type f -links +1 | head -n 1)" ] || bad "the archive has links"
 }
@@ -509,7 +528,20 @@ verify() {
         [ "$(hash_of "$tree/$name")" = "$sum" ] || bad "$name is not what was signed"
     done <"$tree/SHA256SUMS" || exit 1
     [ "$(cat "$tree/VERSION")" = "$version" ] || bad "this is version $(head -c 20 "$tree/VERSION"), not $version"
+    for each in "$tree"/bin/*; do check_processor "$each"; done
     say "signature and checksums of DSO $version are right"
+}
+
+# The name of a tarball is not signed, but what its programs are made for is: their headers (ELF) say it.
+check_processor() { # PROGRAM
+    [ "$(head -c 4 "$1" | tail -c 3)" = ELF ] || return 0
+    made_for=$(head -c 19 "$1" | tail -c 1)
+    case $made_for in
+    '>') made_for=x86_64 ;;
+    "$(printf '\267')") made_for=aarch64 ;;
+    *) made_for="another processor" ;;
+    esac
+    [ "$made_for" = "$arch" ] || bad "${1##*/} is for $made_for, and this machine is $arch"
 }
 
 # verify_signature FILE, with FILE.sig and FILE.csr beside it
@@ -913,6 +945,7 @@ main() {
     work=$(umask 077 && mktemp -d "$TMPDIR/dso-install.XXXXXX") || die "cannot make a temporary directory" \
         "TMPDIR names a place for it"
     is_safe "$work" || die "the temporary directory is not safe: $flaw" "TMPDIR names another place for it"
+    archive=$work/archive
     if [ -n "$offline" ]; then take_offline; else download; fi
     unpack
     verify

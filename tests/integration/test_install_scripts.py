@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
+import struct
 import subprocess
 import tarfile
 import tempfile
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+FOREIGN = "aarch64" if ARCH != "aarch64" else "x86_64"
 PLUGIN = "lib/docker/cli-plugins/docker-dso"
 AGENT = "bin/dso-agent"
 MANIFEST = "lib/dso/manifest"
@@ -269,6 +272,23 @@ def of_another_version(release: Release) -> None:
     release.sign()
 
 
+def for_another_processor(release: Release) -> None:
+    """Packed anew, under the name of this machine's: everything that is signed is right."""
+    release.tree["bin/dso-agent"] = elf(FOREIGN)
+    release.sign()
+
+
+def with_thousands_of_files(release: Release) -> None:
+    release.sign()
+    release.extra += [(tarfile.TarInfo(f"{release.top}/{number}"), b"") for number in range(10_001)]
+
+
+def elf(arch: str) -> bytes:
+    """The beginning of a program for this processor."""
+    number = {"x86_64": 0x3E, "aarch64": 0xB7}[arch]
+    return b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HH", 3, number)
+
+
 def entry(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> Callable[[Release], None]:
     def spoil(release: Release) -> None:
         release.sign()
@@ -289,19 +309,29 @@ REFUSED = {
     "another version": (of_another_version, "this is version 2.0.1, not 2.0.0"),
     "a file elsewhere": (entry("/etc/evil"), "the archive has odd file names, or some outside"),
     "a file above": (entry("TOP/../../evil"), "odd file names"),
-    "a link": (entry("TOP/evil", tarfile.SYMTYPE, "/etc/passwd"), "more than plain files"),
-    "a hard link": (entry("TOP/evil", tarfile.LNKTYPE, "TOP/VERSION"), "more than plain files"),
-    "a device": (entry("TOP/evil", tarfile.CHRTYPE), "more than plain files"),
+    "a link": (entry("TOP/evil", tarfile.SYMTYPE, "/etc/passwd"), "the archive has links"),
+    "a hard link": (entry("TOP/evil", tarfile.LNKTYPE, "TOP/VERSION"), "the archive has links"),
+    "a device": (entry("TOP/evil", tarfile.CHRTYPE), "the archive has links"),
     "an odd name": (entry("TOP/ev il"), "odd file names"),
+    "a name that ends as a right one": (entry("elsewhere/evil TOP/evil"), "odd file names"),
+    "a directory elsewhere": (entry("elsewhere TOP/evil", tarfile.DIRTYPE), "odd file names"),
+    "a program for another processor": (
+        for_another_processor,
+        f"dso-agent is for {FOREIGN}, and this machine is {ARCH}",
+    ),
+    "more files than any release has": (with_thousands_of_files, "more files than a release"),
 }
 
 
+@pytest.mark.parametrize("tar", ["tar", "busybox tar"])
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_was_not_signed_is_refused_and_nothing_changes(
-    case: str, host: Host, release: Release, other: Release
+    case: str, tar: str, host: Host, release: Release, other: Release
 ) -> None:
     spoil, message = REFUSED[case]
     host.install(release)
+    if tar != "tar":
+        host.pretend(tar=f'exec {tar} "$@"')
     before = host.files()
     spoil(other)
     other.pack(sign=False)
@@ -318,6 +348,35 @@ def test_a_damaged_archive_is_refused(host: Host, other: Release) -> None:
     assert host.files() == {}
 
 
+@pytest.mark.parametrize("shell", SHELLS)
+def test_an_archive_that_would_fill_the_disk_is_not_unpacked(shell: str, host: Host, other: Release) -> None:
+    other.pack()
+    huge = tarfile.TarInfo(f"{other.top}/huge")
+    huge.size = 9 << 26
+    with open(other.tarball, "wb") as file:
+        file.write(gzip.compress(huge.tobuf()) + gzip.compress(bytes(1 << 26), 1) * 9 + gzip.compress(bytes(1024)))
+    log = f"{host.directory}/log"
+    host.pretend(tar=f'echo "$*" >>{log}; exec /usr/bin/tar "$@"')
+    assert "the archive is damaged, or too large" in host.install(other, shell=shell, check=False).err
+    assert not os.path.exists(log)
+    assert host.files() == {}
+
+
+def test_programs_for_this_processor_are_accepted(host: Host, other: Release) -> None:
+    other.tree["bin/dso-agent"] = elf(ARCH)
+    host.install(other.pack())
+    assert host.files()["bin/dso-agent"].content == elf(ARCH)
+
+
+def test_a_server_that_sends_next_to_nothing_is_given_up(host: Host, release: Release) -> None:
+    host.serve(release)
+    host.run("dash", release.script, "--base-url", "https://dso.example")
+    with open(f"{host.directory}/log") as file:
+        calls = file.read().splitlines()
+    assert len(calls) == 2
+    assert all("--speed-limit 1000 --speed-time 60" in call for call in calls)
+
+
 def test_the_source_of_the_installer_installs_nothing(host: Host, release: Release) -> None:
     refused = host.run("sh", SCRIPTS[0], "--offline", release.tarball, check=False)
     assert "no release key" in refused.err
@@ -325,7 +384,7 @@ def test_the_source_of_the_installer_installs_nothing(host: Host, release: Relea
 
 
 def test_a_release_for_another_processor_is_refused(host: Host, key: Key, other: Release) -> None:
-    foreign = Release("2.0.0", key, other.directory, arch="aarch64" if ARCH != "aarch64" else "x86_64").pack()
+    foreign = Release("2.0.0", key, other.directory, arch=FOREIGN).pack()
     assert f"and this machine is {ARCH}" in host.install(foreign, check=False).err
 
 
