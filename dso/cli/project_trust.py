@@ -87,7 +87,7 @@ def _check(config: str, text: str, *, may_ask: bool) -> None:
     if found.configuration:
         return
     wanted = "".join(f"\n  {line}" for line in described(wishes))
-    wanted += "".join(f"\n  (a grant above does not count here: {visible(str(weak))})" for weak in found.weak)
+    wanted += "".join(f"\n  (a grant that covers it does not count here: {visible(str(weak))})" for weak in found.weak)
     subject = f"{config} in {visible(directory)}"
     if may_ask and _is_agreed(f"[DSO] {subject} asks for more than secrets:{wanted}\nLet it, now and from now on?"):
         grant(directory, configuration=True)

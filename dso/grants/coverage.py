@@ -1,4 +1,7 @@
-"""Which directories a grant reaches: those below the granted one that nobody but the user can put files into."""
+"""Which directories a grant reaches: those below the granted one that nobody but the user can put files into.
+
+Nor may anybody else be able to put another directory in the granted one's place, so what is above it counts too.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,15 @@ from dso.system.visible import shell_word
 _GROUP_WRITE = 0o020
 _OTHERS_WRITE = 0o002
 _ACCESS_LIST = "system.posix_acl_access"
+_OVERFLOW_USER = 65534  # how the kernel shows a user that has no number in our user name space
+_UID_MAP = "/proc/self/uid_map"
+_ELSEWHERE = "move the project to a directory of your own"
 
 
 class Weakness(NamedTuple):
-    """Why a grant does not reach a directory below it.
+    """Why a grant does not count, or does not reach a directory below it.
 
-    `directory` is where somebody else may put files, `why` continues a sentence about it, `remedy` is the
+    `directory` is where somebody else may put or replace files, `why` continues a sentence about it, `remedy` is the
     command that mends it, or what to do instead.
     """
 
@@ -37,52 +43,80 @@ def ancestry(directory: str) -> list[str]:
 
 
 def weakness(granted: str, directory: str, uid: int) -> Weakness | None:
-    """The first directory, from the granted one down to `directory`, in which others could put files, or None.
+    """The first directory, from the root down to `directory`, in which others could put or replace files, or None.
 
-    Both paths have to be resolved, and `directory` to be the granted one or below it. Each directory has to belong to
-    the user or root, and nobody else may write to it; a group that has no other member is fine (umask 002).
+    Both paths have to be resolved, and `directory` to be the granted one or below it. From the granted one down, each
+    directory has to belong to the user or root, and nobody else may write to it; a group that has no other member is
+    fine (umask 002). Above it the same is asked, since who can write there can rename what is in it, but for sticky
+    directories (/tmp): only the owner of what is in one can rename that, and the next directory's owner is looked at.
     """
-    below = ancestry(directory)
-    for each in reversed(below[: below.index(granted) + 1]):
-        found = _weakness_of(each, uid)
+    for each in reversed(ancestry(directory)):
+        found = _weakness_of(each, uid, is_above=len(each) < len(granted))
         if found is not None:
             return found
     return None
 
 
-def _weakness_of(directory: str, uid: int) -> Weakness | None:
+def _weakness_of(directory: str, uid: int, *, is_above: bool) -> Weakness | None:
     from stat import S_ISDIR, S_ISVTX
 
+    fault = "is not a directory"
     try:
         status = os.lstat(directory)
     except OSError:
-        return Weakness(directory, "does not exist or cannot be looked at", f"ls -ld {shell_word(directory)}")
-    if not S_ISDIR(status.st_mode):
-        return Weakness(directory, "is not a directory", f"ls -ld {shell_word(directory)}")
-    if status.st_uid not in (uid, 0):
-        return Weakness(directory, f"belongs to user {status.st_uid}", f"sudo chown {uid} {shell_word(directory)}")
+        fault, status = "does not exist or cannot be looked at", None
+    if status is None or not S_ISDIR(status.st_mode):
+        return Weakness(directory, fault, f"ls -ld {shell_word(directory)}")
+    if status.st_uid not in (uid, 0) and not (is_above and _is_from_outside(status.st_uid)):
+        remedy = _ELSEWHERE if is_above else f"sudo chown {uid} {shell_word(directory)}"
+        return Weakness(directory, f"belongs to user {status.st_uid}", remedy)
+    is_sticky = bool(status.st_mode & S_ISVTX)
+    if is_above and is_sticky:
+        return None
+    sudo = "" if uid in (0, status.st_uid) else "sudo "
+    found = _weakness_of_mode(directory, status, uid, sudo)
+    if found is not None and is_above:  # others are often meant to write there, and with the sticky bit still can
+        return found._replace(remedy=f"{sudo}chmod +t {shell_word(directory)}")
+    if found is not None and is_sticky and status.st_mode & _OTHERS_WRITE:
+        return found._replace(remedy=_ELSEWHERE)  # /tmp and the like
+    return found
+
+
+def _weakness_of_mode(directory: str, status: os.stat_result, uid: int, sudo: str) -> Weakness | None:
     if status.st_mode & _OTHERS_WRITE:
-        is_meant = status.st_mode & S_ISVTX  # /tmp and the like
-        remedy = "move the project to a directory of your own" if is_meant else f"chmod o-w {shell_word(directory)}"
-        return Weakness(directory, "can be written to by every user", remedy)
+        return Weakness(directory, "can be written to by every user", f"{sudo}chmod o-w {shell_word(directory)}")
     if status.st_mode & _GROUP_WRITE:
-        return _weakness_of_group(directory, status.st_gid, uid)
+        return _weakness_of_group(directory, status.st_gid, uid, sudo)
     return None
 
 
-def _weakness_of_group(directory: str, gid: int, uid: int) -> Weakness | None:
+def _is_from_outside(owner: int) -> bool:
+    """Whether this may be the owner of a bind mount from outside a container with a user name space of its own.
+
+    There the host's root, and everybody without a number in the container, is shown as 65534. To ask for another owner
+    of what lies above a project would make such containers unusable.
+    """
+    if owner != _OVERFLOW_USER:
+        return False
+    try:
+        with open(_UID_MAP) as mapped:
+            return mapped.read().split() != ["0", "0", str(2**32 - 1)]  # where all are mapped, it is just `nobody`
+    except OSError:
+        return False
+
+
+def _weakness_of_group(directory: str, gid: int, uid: int, sudo: str) -> Weakness | None:
     """The group's bit stands for the users of an access list as well, if there is one."""
     try:
         has_list = _ACCESS_LIST in os.listxattr(directory, follow_symlinks=False)
     except OSError:
         has_list = False  # the file system has none
+    word = shell_word(directory)
     if has_list:
         why = "can be written to by users in its access list"
-        return Weakness(directory, why, f"setfacl -b {shell_word(directory)} && chmod go-w {shell_word(directory)}")
+        return Weakness(directory, why, f"{sudo}setfacl -b {word} && {sudo}chmod go-w {word}")
     if not is_private_group(gid, uid):
-        return Weakness(
-            directory, f"can be written to by group {_group_name(gid)}", f"chmod g-w {shell_word(directory)}"
-        )
+        return Weakness(directory, f"can be written to by group {_group_name(gid)}", f"{sudo}chmod g-w {word}")
     return None
 
 

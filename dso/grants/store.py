@@ -98,8 +98,9 @@ class Grants:
     def at(self, directory: str) -> Coverage:
         """What the project in this directory may have, by all grants to it or to directories above it.
 
-        A grant counts only while nobody else can put files into any directory from the granted one down. One to the
-        home directory, or above it, is for that directory alone: below it is all that the user ever cloned.
+        A grant counts only while nobody else can put files into any directory from the granted one down, or another
+        directory in place of the granted one. One to the home directory, or above it, is for that directory alone:
+        below it is all that the user ever cloned.
         """
         resolved = os.path.realpath(directory)
         wide = frozenset(ancestry(os.path.realpath(paths.home())))
@@ -139,7 +140,7 @@ def grant(
     """Grant a directory more than it has; returns what it has now.
 
     Raises:
-        NotGrantedError: others can put files into the directory, so a grant to it would never count.
+        NotGrantedError: others can put files into the directory, or another in its place, so a grant would not count.
         what `Grants.load` raises, and FileAccessError: the grants cannot be written.
     """
     resolved = os.path.realpath(directory)

@@ -365,6 +365,34 @@ def test_others_who_can_write_there_break_the_grant_and_the_chmod_is_said(shop) 
     assert shop.dso("allow", "shop", check=False).returncode == REFUSED
 
 
+def test_another_directory_put_in_the_place_of_the_granted_one_gets_nothing(shop, clone, tmp_path) -> None:
+    """Whoever can write to the directory above can rename both."""
+    shared = tmp_path / "shared"
+    shared.mkdir(mode=0o755)
+    for name, project in (("shop", shop), ("evil", clone)):
+        project.compose_yaml(SERVICE % SHOP)
+        shutil.copytree(project.directory, shared / name)
+    place, home = str(shared / "shop"), shop.home
+    home.run("allow", "shop", cwd=place)
+    shared.chmod(0o777)
+    (shared / "shop").rename(shared / "x")
+    (shared / "evil").rename(shared / "shop")
+    result = home.run("validate", cwd=place, check=False)
+    assert result.returncode == REFUSED
+    assert f"{shared} can be written to by every user" in result.err
+    assert f"hint: chmod +t {shared}" in result.err
+    listed = {each["directory"]: each for each in json.loads(home.run("allow", "--list", "--format", "json").out)}
+    assert not listed[place]["counts"]
+    assert str(shared) in listed[place]["why"]
+    refused_too = home.run("allow", "bank", cwd=place, check=False)
+    assert (refused_too.returncode, f"chmod +t {shared}" in refused_too.err) == (REFUSED, True)
+    home.run("validate", cwd=place, env={"DSO_ALLOW": "shop"})
+    told = home.run("secret", "set", "fresh/key", input="x", cwd=place).err
+    assert "was not granted all of namespace fresh" in told
+    shared.chmod(0o1777)
+    home.run("validate", cwd=place)
+
+
 def test_a_grant_to_the_home_directory_is_not_for_the_clones_in_it(home) -> None:
     clone = os.path.join(home.path, "src", "clone")
     os.makedirs(clone)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from dso.compose.files import ProjectFiles
+    from dso.grants.coverage import Weakness
     from dso.vault.resolver import Wish
 
 
@@ -88,6 +89,10 @@ class ProjectGate:
         return bool(self._files.directories) and not self._files.remote
 
     @property
+    def _weak(self) -> tuple[Weakness, ...]:
+        return self._coverage.weak if self._coverage is not None else ()
+
+    @property
     def _subject(self) -> str:
         return f"the project {one_line(self._project)} {place(self._files.directories)}"
 
@@ -102,17 +107,18 @@ class ProjectGate:
 
     def _refuse_weak_directories(self, wishes: Sequence[Wish]) -> None:
         """Where others can put files, a grant would not count; what the environment allows does, as CI needs it."""
+        known = {each.directory: each for each in self._weak}  # what mends a grant that there is, mends a new one too
         for directory in map(os.path.realpath, self._files.directories):
             weak = weakness(directory, directory, os.geteuid())
             if weak is not None:
+                weak = known.get(weak.directory, weak)
                 raise NotGrantedError(
                     f"{self._subject} cannot have secrets: {one_line(str(weak))}, so its files may be anybody's",
                     hint="\n".join([weak.remedy, *([] if any(wish.tells for wish in wishes) else [_once(wishes)])]),
                 )
 
     def _weak_lines(self) -> list[str]:
-        weak = self._coverage.weak if self._coverage is not None else ()
-        return [f"(a grant to a directory above it does not count here: {one_line(str(each))})" for each in weak]
+        return [f"(a grant that covers it does not count here: {one_line(str(each))})" for each in self._weak]
 
     def _refusal(self, wishes: Sequence[Wish]) -> NotGrantedError:
         """What is missing, in the project's own words: what the vault has is not for a log that its author may read."""
@@ -123,7 +129,7 @@ class ProjectGate:
     def _remedies(self, wishes: Sequence[Wish]) -> list[str]:
         wanted, once = names_of(narrow(wish.name for wish in wishes)), _once(wishes)
         found = [f"what is the project's own has to be stored first: {each}" for each in _storing(wishes)]
-        found += [f"to have the grant above count here: {each.remedy}" for each in (self._coverage or Coverage()).weak]
+        found += [f"to have that grant count here: {each.remedy}" for each in self._weak]
         if not self._has_directory:
             what = "files that are fetched" if self._files.remote else "files that were not found"
             return [*found, f"{what} have no directory that could be granted: use a terminal, which asks", once]

@@ -195,6 +195,81 @@ def test_a_directory_with_an_access_list_is_not_taken_for_the_users_own_group(
     assert "access list" in weak.why
 
 
+@pytest.mark.parametrize("mode", [0o777, 0o757])
+def test_who_could_put_another_directory_in_its_place_breaks_the_grant(file: str, tmp_path: Path, mode: int) -> None:
+    """They need not write to what was granted: `mv shop x; mv evil shop` is done in the directory above."""
+    granted = below(tmp_path, "shared", "deep", "shop")
+    grant(str(granted), namespaces=["shop"], configuration=True, path=file)
+    (tmp_path / "shared").chmod(mode)
+    found = Grants.load(file).at(str(below(granted, "worktree")))
+    assert not found.allows("shop/key")
+    assert not found.configuration
+    (weak,) = found.weak
+    assert str(weak) == f"{tmp_path / 'shared'} can be written to by every user"
+    assert weak.remedy == f"chmod +t {tmp_path / 'shared'}"
+    with pytest.raises(NotGrantedError, match="every user") as raised:
+        grant(str(granted), namespaces=["more"], path=file)
+    assert raised.value.hint == weak.remedy
+    os.chmod(tmp_path / "shared", mode | stat.S_ISVTX)
+    assert Grants.load(file).at(str(granted)).allows("shop/key"), "as under /tmp, where only owners rename"
+
+
+@ROOT_ONLY
+def test_a_directory_above_is_the_users_or_roots_as_well_in_a_sticky_one(file: str, tmp_path: Path) -> None:
+    granted = below(tmp_path, "shared", "team", "shop")
+    (tmp_path / "shared").chmod(0o1777)
+    grant(str(granted), namespaces=["shop"], path=file)
+    os.chown(granted, 2001, -1)
+    anns = Grants(Grants.load(file).list(), uid=2001)
+    for owner, is_good in ((0, True), (2001, True), (2002, False)):
+        os.chown(tmp_path / "shared" / "team", owner, -1)
+        found = anns.at(str(granted))
+        assert found.allows("shop/key") is is_good
+        assert [str(each) for each in found.weak] == (
+            [] if is_good else [f"{tmp_path / 'shared' / 'team'} belongs to user 2002"]
+        )
+
+
+@ROOT_ONLY
+def test_a_directory_above_that_a_group_can_write_to_has_the_same_rule(
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    granted = below(tmp_path, "team", "shop")
+    grant(str(granted), namespaces=["shop"], path=file)
+    os.chown(tmp_path / "team", 0, 100)
+    os.chown(granted, 2001, -1)
+    (tmp_path / "team").chmod(0o775)
+    anns = Grants(Grants.load(file).list(), uid=2001)
+    monkeypatch.setattr(coverage, "is_private_group", lambda gid, uid: False)
+    (weak,) = anns.at(str(granted)).weak
+    assert weak.remedy == f"sudo chmod +t {tmp_path / 'team'}", "it is root's"
+    monkeypatch.setattr(coverage, "is_private_group", lambda gid, uid: (gid, uid) == (100, 2001))
+    assert anns.at(str(granted)).allows("shop/key"), "umask 002"
+
+
+@ROOT_ONLY
+@pytest.mark.parametrize(
+    ("uid_map", "is_good"),
+    [("0 0 4294967295", False), ("0 1000 1\n", True), ("0 1000 1\n 1 100000 65536\n", True)],
+    ids=["the machine", "one user", "rootless"],
+)
+def test_a_bind_mount_below_an_owner_without_a_number_here_can_be_used(
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uid_map: str, is_good: bool
+) -> None:
+    """In a container with a user name space, the host's root is shown as 65534; elsewhere that is user nobody."""
+    granted = below(tmp_path, "mounted", "shop")
+    grant(str(granted), namespaces=["shop"], path=file)
+    os.chown(tmp_path / "mounted", 65534, -1)
+    (tmp_path / "uid_map").write_text(uid_map)
+    monkeypatch.setattr(coverage, "_UID_MAP", str(tmp_path / "uid_map"))
+    assert Grants.load(file).at(str(granted)).allows("shop/key") is is_good
+    os.chown(granted, 65534, -1)
+    assert not Grants.load(file).at(str(granted)).allows("shop/key"), "what is granted has to be the user's own"
+    os.chown(granted, 0, -1)
+    (tmp_path / "mounted").chmod(0o777)
+    assert not Grants.load(file).at(str(granted)).allows("shop/key")
+
+
 def test_several_directories_have_what_each_of_them_has(file: str, shop: Path, tmp_path: Path) -> None:
     other = below(tmp_path, "other")
     grant(str(shop), namespaces=["shop", "mail"], secrets=["global/a"], configuration=True, path=file)
