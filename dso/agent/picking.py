@@ -7,14 +7,16 @@ computed, values not encoded again.
 from __future__ import annotations
 
 import json
+from functools import partial
 from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, NamedTuple
 
+from dso.agent.members import Members, Reading, effort
 from dso.agent.store import Cached
 from dso.errors import SecretFieldError
 from dso.protocol import codes
 from dso.protocol.agent import Fault, Resolved
-from dso.protocol.fields import WHOLE_VALUE, field_of, members_of
+from dso.protocol.fields import WHOLE_VALUE, field_of
 from dso.secret import SecretValue, mac
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     _Read = Callable[[SecretValue], Mapping[str, object] | None]
 
 _MAX_REMEMBERED = 16 * 1024 * 1024  # bytes
-_MAX_PARSED = 4 * 1024 * 1024  # bytes of secrets whose fields one request holds
+_MAX_HELD = 24 * 1024 * 1024  # bytes of the secrets that these are of, most of which the cache has anyway
 _MAX_ENCODED = 4096  # bytes of a value whose text in the answer is remembered too
 _MAX_ESCAPED = 6  # characters of JSON for one byte
 _MAX_LINES = 20_000
@@ -134,6 +136,9 @@ class Picker:
         self._known: dict[tuple[Key, str | None, bool], Picked] = {}
         self._lines: dict[tuple[str, bool], Line] = {}
         self._weight = 0
+        self._held: dict[int, int] = {}  # by identity, how many picks keep a secret, which may outlive the cache's
+        self._held_bytes = 0
+        self._members = Members()
         self.generation = 0
 
     def configure(self, kept: Iterable[str]) -> None:
@@ -144,11 +149,14 @@ class Picker:
     def forget(self) -> None:
         """Drop everything: it may have outlived its secret."""
         self._clear()
+        self._members.clear()
         self.generation += 1
 
     def _clear(self) -> None:
         self._known.clear()
         self._weight = 0
+        self._held.clear()
+        self._held_bytes = 0
         self._lines.clear()
 
     def lines(self, wanted: Mapping[str, bool]) -> list[Line] | None:
@@ -160,7 +168,7 @@ class Picker:
 
     def begin(self) -> Picks:
         """For one request, when it has its secrets."""
-        return Picks(self, self.generation)
+        return Picks(self, self.generation, Reading(self._members))
 
     def pick(self, reference: SecretRef, key: Key, data: SecretData, picks: Picks) -> Picked:
         """What a reference yields."""
@@ -168,8 +176,11 @@ class Picker:
         known = self._known.get(place)
         if known is not None and known.data is data and (known.fault is None or known.path == reference.path):
             return known
-        picked = self._pick(reference, key, data, picks.members_of)
-        if key.provider in self._kept and picks.generation == self.generation:
+        may_remember = key.provider in self._kept and picks.generation == self.generation
+        read = partial(picks.reading.members_of, may_remember=may_remember)
+        picked = self._pick(reference, key, data, read)
+        picks.reading.work += effort(picked.value.reveal()) if reference.field else picked.size
+        if may_remember:
             self._remember(place, picked)
         return picked
 
@@ -183,15 +194,28 @@ class Picker:
         former = self._known.pop(place, None)
         if former is not None:
             self._weight -= former.weight()
+            self._let_go(former.data)
             self._lines.clear()  # some have what the secret was before
         weight = picked.weight()
         if weight > _MAX_REMEMBERED // 4:
             return  # it would drive out what is asked for more often
-        if self._weight + weight > _MAX_REMEMBERED:
+        if self._weight + weight > _MAX_REMEMBERED or self._held_bytes + len(picked.data.content) > _MAX_HELD:
             self._clear()
         self._known[place] = picked
         self._weight += weight
+        self._hold(picked.data)
         picked.is_remembered = True
+
+    def _hold(self, data: SecretData) -> None:
+        count = self._held[id(data)] = self._held.get(id(data), 0) + 1
+        if count == 1:
+            self._held_bytes += len(data.content)
+
+    def _let_go(self, data: SecretData) -> None:
+        self._held[id(data)] -= 1
+        if not self._held[id(data)]:
+            del self._held[id(data)]
+            self._held_bytes -= len(data.content)
 
     def _pick(self, reference: SecretRef, key: Key, data: SecretData, read: _Read) -> Picked:
         try:
@@ -206,15 +230,14 @@ class Picker:
 
 
 class Picks:
-    """What one request picks: it parses no secret twice, as far as it may hold their fields."""
+    """What one request picks. No secret is parsed twice for it if all that it wants of one comes before the next."""
 
-    __slots__ = ("_parsed", "_picked", "_picker", "_size", "_too_long", "generation")
+    __slots__ = ("_picked", "_picker", "_too_long", "generation", "reading")
 
-    def __init__(self, picker: Picker, generation: int) -> None:
+    def __init__(self, picker: Picker, generation: int, reading: Reading) -> None:
         self._picker = picker
         self.generation = generation
-        self._parsed: dict[int, tuple[SecretValue, Mapping[str, object] | None]] = {}  # by identity, which it keeps
-        self._size = 0
+        self.reading = reading
         self._picked: dict[tuple[Key, str | None, bool], Picked] = {}
         self._too_long: set[tuple[Picked, bool]] = set()
 
@@ -245,16 +268,10 @@ class Picks:
         if picked.has_short_head(wanted=wanted) and (picked.heads[wanted] or picked.head(wanted=wanted)):
             self._picker.remember(Line.of(text, subject, picked, found.kept, wanted=wanted))
 
-    def members_of(self, content: SecretValue) -> Mapping[str, object] | None:
-        """The fields of a secret."""
-        known = self._parsed.get(id(content))
-        if known is None:
-            if self._size + len(content) > _MAX_PARSED:
-                self._parsed.clear()
-                self._size = 0
-            known = self._parsed[id(content)] = (content, members_of(content))
-            self._size += len(content)
-        return known[1]
+    def take_work(self) -> int:
+        """What was done since this was last asked, in bytes that take as long to copy into an answer."""
+        work, self.reading.work = self.reading.work, 0
+        return work
 
 
 def _field(reference: SecretRef, data: SecretData, read: _Read) -> SecretValue:

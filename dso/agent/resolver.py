@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import chain, islice
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from dso.agent.answers import TAIL, Given, WarmGiven
 from dso.agent.fairness.budgets import MAX_ANSWER
 from dso.agent.fairness.fetching import Fetching
-from dso.agent.fairness.turns import AtOnce, others_first
+from dso.agent.fairness.turns import SLICE, AtOnce, others_after, others_first
 from dso.agent.lookup import Located, Lookup
 from dso.agent.picking import AT_ONCE, MAX_KNOWN_TEXT, Picker
 from dso.agent.volume.checks import MAX_TEMPLATE
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 _MAX_SUGGESTIONS = 5  # of one request
 _MAX_REMEMBERED = 20_000
-_SLICE = 256 * 1024  # bytes of an answer, before others have their turn
+_OF_PICK = SLICE // AT_ONCE  # work for each reference, besides what it leads to
 
 
 class UnresolvedError(Exception):
@@ -114,23 +115,22 @@ class Resolver:
         *,
         may_remember: bool,
     ) -> Given:
-        resolved: list[tuple[str, Picked, Cached, bool]] = []
-        heads: list[str] = []
-        subjects: dict[str, None] = {}
+        given: list[tuple[int, tuple[str, Picked, Cached, bool], str]] = []
         room = MAX_ANSWER
         picks = self._picker.begin()
         held = work = 0
-        for at, (text, (reference, (key, subject))) in enumerate(places.items(), 1):
-            if not at % AT_ONCE or held + work > _SLICE:
+        for done, (at, text, reference, (key, subject)) in enumerate(_by_secret(places)):
+            if not (done + 1) % AT_ONCE or held + work > SLICE:
                 hold(held)
+                await others_after(held + work)
                 held = work = 0
-                await others_first()
             found, is_wanted = cached[key], wanted[text]
             if isinstance(found, ProviderError):
                 faults[text] = _provider_fault(text, key, found)
                 continue
             picked = picks.pick(reference, key, found.data)
-            if _SLICE < (size := picked.shown(wanted=is_wanted)) <= room:
+            work += picks.take_work()
+            if SLICE < (size := picked.shown(wanted=is_wanted)) <= room:
                 hold(size)  # its text is no shorter: what there is no room for is not even made
                 held -= size
                 work += size
@@ -143,13 +143,14 @@ class Resolver:
                 size = len(head) + len(text) + TAIL
                 room -= size
                 held += size
-                resolved.append((text, picked, found, is_wanted))
-                heads.append(head)
-                subjects[subject] = None
+                given.append((at, (text, picked, found, is_wanted), head))
                 if may_remember:
                     picks.remember(text, subject, picked, found, wanted=is_wanted)
         hold(held)
-        return Given(resolved, [faults[text] for text in wanted if text in faults], list(subjects), refused, heads)
+        given.sort(key=itemgetter(0))
+        resolved, heads = [one for _, one, _ in given], [head for _, _, head in given]
+        read = list(dict.fromkeys(places[text][1].subject for text, *_ in resolved))
+        return Given(resolved, [faults[text] for text in wanted if text in faults], read, refused, heads)
 
     def _warm(self, wanted: Mapping[str, bool], caller: Caller) -> WarmGiven | None:
         """The answer, if every reference has a line, a fresh secret, and one that the caller may read."""
@@ -275,8 +276,9 @@ class Resolver:
         cached = await self._cache.get_many({located.key for _, located in places.values()})
         values: dict[SecretRef, bytes] = {}
         picks = self._picker.begin()
-        for reference, located in places.values():
-            text, found = str(reference), cached[located.key]
+        work = 0
+        for _, text, reference, located in _by_secret(places):
+            found = cached[located.key]
             if isinstance(found, ProviderError):
                 faults.append(_provider_fault(text, located.key, found))
                 continue
@@ -284,13 +286,21 @@ class Resolver:
             if picked.fault is not None:
                 faults.append(picked.fault._replace(reference=text))
             values[reference] = picked.value.reveal()
+            work += picks.take_work() + _OF_PICK
+            if work > SLICE:
+                await others_after(work)
+                work = 0
         if faults:
             raise UnresolvedError(faults)
-        return [
-            (file, SecretValue(_content(template, values)))
-            for file, template in zip(spec.files, templates, strict=True)
-            if not isinstance(template, Fault)
-        ]
+        contents: list[tuple[VolumeFile, SecretValue]] = []
+        for file, template in zip(spec.files, templates, strict=True):
+            if not isinstance(template, Fault):
+                contents.append((file, SecretValue(_content(template, values))))
+                work += len(contents[-1][1]) + _OF_PICK
+            if work > SLICE:
+                await others_after(work)
+                work = 0
+        return contents
 
     async def check_volume_access(self, spec: VolumeSpec, caller: Caller) -> list[str]:
         """The names of all secrets of a volume, if the caller may read them; else UnresolvedError."""
@@ -326,6 +336,14 @@ class Resolver:
 
 def _reference(name: str) -> str:
     return name if "://" in name else f"{ENV_SCHEME}{name}"
+
+
+def _by_secret(places: Mapping[str, Place]) -> Iterable[tuple[int, str, SecretRef, Located]]:
+    """All places with their numbers, those of one secret one after the other: it is then parsed once."""
+    groups: dict[Key, list[tuple[int, str, SecretRef, Located]]] = {}
+    for at, (text, (reference, located)) in enumerate(places.items()):
+        groups.setdefault(located.key, []).append((at, text, reference, located))
+    return chain.from_iterable(groups.values())
 
 
 def _denied(text: str, caller: Caller | None) -> Fault:

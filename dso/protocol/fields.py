@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 _MAX_SHOWN = 50
 _MAX_SHOWN_LENGTH = 128
+MAX_BYTES = 1024 * 1024  # of a value that is looked into: as much as a vault keeps, and more than clouds do
+MAX_VALUES = 5_000  # in it: a JSON object of 1 MiB could have 500,000, take 100 MiB of memory, and hold up others
+NOT_READ: dict[str, object] = {}  # stands for the members of a value that is too large to look into
 WHOLE_VALUE = "value"  # the field that every value has
 
 
@@ -28,7 +31,8 @@ def field_of(
     With a field it is that member of the JSON object: a string as it is, a number with the digits
     it was written with, `true` or `false`, an object or array as compact JSON. The field `value` is
     the whole text of a value that has no member of that name. Without a field, a file gets the bytes untouched; a
-    variable gets the member of an object with exactly one, and anything else untouched.
+    variable gets the member of an object with exactly one, and anything else untouched. What begins like an
+    object and is larger than MAX_BYTES, or has more than MAX_VALUES values, can be had as a whole only.
 
     Args:
         value: the secret.
@@ -38,13 +42,19 @@ def field_of(
         read: stands in for `members_of`, for callers that read many fields of one value.
 
     Raises:
-        SecretFieldError: there is no such field, it is null, or there are several and none is chosen.
+        SecretFieldError: there is no such field, it is null, there are several and none is chosen, or the value is too
+            large to look into.
     """
     if field is None and as_file:
         return value
     members = (read or members_of)(value)
     if field == WHOLE_VALUE and WHOLE_VALUE not in (members or ()):
         return value
+    if members is NOT_READ:
+        raise SecretFieldError(
+            f"{name} is too large to have fields: it exceeds {MAX_BYTES // 1024**2} MiB or {MAX_VALUES} JSON values",
+            hint=f"dso://{name}#{WHOLE_VALUE} or dsofile://{name} is the whole of it",
+        )
     if members is None:
         if field is None:
             return value
@@ -91,13 +101,23 @@ def fields_of(value: SecretValue, *, name: str) -> dict[str, SecretValue | None]
     }
 
 
-def members_of(value: SecretValue) -> dict[str, object] | None:
-    """The JSON object that the value is, or None. A plain value is told apart without parsing."""
-    raw = value.reveal()
-    if not raw.lstrip(b" \t\r\n").startswith(b"{"):
-        return None
-    from dso.system.json_fast import loads_literal
+def may_be_object(value: SecretValue) -> bool:
+    """Whether a value begins like a JSON object."""
+    return value.reveal().lstrip(b" \t\r\n").startswith(b"{")
 
+
+def members_of(value: SecretValue) -> dict[str, object] | None:
+    """The JSON object that the value is, or None; NOT_READ for what is too large to tell.
+
+    A plain value is told apart without parsing.
+    """
+    if not may_be_object(value):
+        return None
+    from dso.system.json_fast import has_more_values, loads_literal
+
+    raw = value.reveal()
+    if len(raw) > MAX_BYTES or has_more_values(raw, MAX_VALUES):
+        return NOT_READ
     try:
         parsed = loads_literal(raw.decode())
     except (ValueError, RecursionError):

@@ -44,9 +44,10 @@ def made(secrets: dict[str, Any] | None = None, **settings: Any) -> Agent:
 @pytest.fixture
 def agent() -> Iterator[Agent]:
     """An agent whose cache is as full as it can be."""
-    with made({"*": {"text": "x" * (3 * MIB)}}) as running:
+    with made({**hostile.NUMBERS, "*": {"text": "x" * (3 * MIB)}}) as running:
         for reference in LARGE:
             running.resolve(reference)
+        running.resolve(*hostile.WHOLE_NUMBERS)
         running.write_secrets(SECRETS)
         running.resolve(*BATCH)
         yield running

@@ -12,6 +12,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from dso.protocol.agent import MAX_REQUEST_BYTES
+from dso.protocol.fields import MAX_VALUES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 
 BATCH = [f"dso://fake/shop/secret-{number:03d}" for number in range(50)]  # what honest users ask for
 LARGE = [f"dso://fake/large/{number}" for number in range(21)]  # of 3 MiB each, so that they fill the agent's cache
+NUMBERS = {  # secrets that take long to parse, and two that would take very long
+    f"numbers/{number}": {"text": '{"a":[' + "1," * (1_500_000 if number < 2 else MAX_VALUES - 10) + "1]}"}
+    for number in range(40)
+}
+WHOLE_NUMBERS = [f"dso://fake/{path}#value" for path in NUMBERS]
+FIELDS = [f"dso://fake/{path}#no{turn}" for turn in range(10) for path in NUMBERS]  # never one twice in a row
 PIPELINED = b"GET /healthz HTTP/1.1\r\n\r\n"
 
 
@@ -150,6 +157,7 @@ ATTACKS: dict[str, Callable[[str, Begun], None]] = {
     "ten thousand long names": lambda path, begun: again(
         path, resolve([f"dso://fake/{number:04d}" + "x" * 480 for number in range(2000)]), 20, begun
     ),
+    "fields of large secrets": lambda path, begun: again(path, resolve(FIELDS), 20, begun),
     "the log": lambda path, begun: again(path, request("GET", "/v1/logs"), 40, begun),
     "the list of secrets": lambda path, begun: again(path, request("GET", "/v1/secrets"), 40, begun),
     "reloading": lambda path, begun: again(path, request("POST", "/v1/reload"), 20, begun),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+SLICE = 256 * 1024  # bytes of an answer, or of work that takes as long, before others have their turn
 _ROUNDS = 4  # from one turn of a user who waits to the next, while others are there
 _RECENTLY = 1.0  # seconds for which a user is there
 
@@ -99,6 +100,12 @@ async def others_first() -> None:
         await asyncio.sleep(0)
     else:
         await mine[0].take(mine[1])
+
+
+async def others_after(work: int) -> None:
+    """Let others have their turn after so much work: once for each slice of it, where one step was larger than that."""
+    for _ in range(0, max(work, 1), SLICE):
+        await others_first()
 
 
 class AtOnce:

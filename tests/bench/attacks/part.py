@@ -47,11 +47,12 @@ class Attacked(NamedTuple):
 def filled(variant: str) -> Iterator[Agent]:
     """An agent whose cache is full, and has what honest users ask for."""
     agent = AgentWithUsers(users=[MALLORY, ALICE], groups={"dso": DSO_GROUP}, variant=variant)
-    agent.write_secrets({"*": {"text": "x" * LARGE_BYTES}})
+    agent.write_secrets({**hostile.NUMBERS, "*": {"text": "x" * LARGE_BYTES}})
     agent.use_fake(cache_ttl="1h")
     with agent.start():
         for reference in hostile.LARGE:
             agent.resolve(reference)
+        agent.resolve(*hostile.WHOLE_NUMBERS)
         agent.write_secrets({"*": {"text": "as-long-as-most-tokens-are-today-40-char"}})
         agent.resolve(*hostile.BATCH)
         yield agent

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dso.errors import SecretFieldError
-from dso.protocol.fields import field_names, field_of, fields_of
+from dso.protocol.fields import MAX_BYTES, MAX_VALUES, field_names, field_of, fields_of
 from dso.secret import SecretValue
 
 OBJECT = (
@@ -40,6 +40,31 @@ def _field(value, field=None, *, as_file=False):
 @pytest.mark.parametrize("as_file", [False, True])
 def test_field_of_an_object(field, expected, as_file):
     assert _field(OBJECT, field, as_file=as_file) == expected
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'{"a":[' + b"1," * MAX_VALUES + b"1]}",
+        b'{"a":[' + b'"",' * 20 * MAX_VALUES + b"1]}",
+        b'{"a":[' + b"[]," * MAX_VALUES + b"1]}",
+        b'{"a":' * 100_000,
+        b'{"a": "' + b"x" * MAX_BYTES + b'"}',
+    ],
+)
+def test_what_is_too_large_to_look_into_can_be_had_as_a_whole_only(value, monkeypatch):
+    monkeypatch.setattr("dso.system.json_fast.loads_literal", lambda _: pytest.fail("it is parsed"))
+    assert _field(value, as_file=True) == _field(value, "value") == value
+    for field in (None, "a"):
+        with pytest.raises(SecretFieldError, match="too large to have fields") as refusal:
+            _field(value, field)
+        assert "dso://shop/x#value" in refusal.value.hint
+
+
+def test_text_within_strings_does_not_make_a_value_too_large():
+    csv = "1,[2],{3}," * MAX_VALUES + r'"quoted\" and \\'
+    value = json.dumps({"csv": csv, "other": [1] * (MAX_VALUES - 4)}).encode()
+    assert _field(value, "csv") == csv.encode()
 
 
 def test_file_without_field_is_the_bytes_untouched():
@@ -75,8 +100,8 @@ def test_variable_from_an_object_with_several_fields_names_them_and_no_value():
         b'{"a": "\xff"}',
         b"\xef\xbb\xbf{}",
         b"\x00\xff",
-        b"{" * 5000,
-        b'{"a":' * 100_000,
+        b"{" * 4000,
+        b'{"a":' * 4000,
         b" \n",
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dso.system.json_fast import Number, dumps, loads, loads_literal
+from dso.system.json_fast import Number, dumps, has_more_values, loads, loads_literal
 
 ROOT = str(Path(__file__).resolve().parents[3])
 
@@ -57,6 +57,26 @@ def test_numbers_keep_their_digits():
 
 def test_number_with_thousands_of_digits_is_text():
     assert dumps(loads_literal("9" * 10_000)) == "9" * 10_000
+
+
+@given(
+    st.recursive(
+        st.one_of(st.integers(), st.text(alphabet='a,[{"\\ä'), st.none()),
+        lambda inner: st.one_of(st.lists(inner), st.dictionaries(st.text(alphabet='b,{"\\'), inner)),
+    ),
+    st.booleans(),
+)
+def test_values_are_counted_without_parsing_and_never_too_few(value, ascii_only):
+    text = json.dumps(value, ensure_ascii=ascii_only).encode()
+    count = _values(value)
+    assert not has_more_values(text, max(len(text), 1))
+    assert has_more_values(text, count - 1) or count < 2
+    assert not has_more_values(text, 2 * count), "an empty list or object counts as two"
+
+
+def _values(value):
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + sum(map(_values, inner))
 
 
 def test_what_has_no_form_in_json_is_refused():
