@@ -503,11 +503,11 @@ unpack() {
         *) bad "the archive has odd file names, or some outside of $top" ;;
         esac
     done <"$work/both" || exit 1
-    (
+    mkdir "$work/tree" && (
         # a file with holes can be larger than its archive
         ulimit -f "$largest"
         umask 077
-        mkdir "$work/tree" && exec tar -C "$work/tree" -xof "$archive"
+        exec tar -C "$work/tree" -xof "$archive"
     ) </dev/null >"$work/log" 2>&1 || {
         head -n 3 "$work/log" >&2
         die "the archive cannot be unpacked to $work" "is there room? TMPDIR names another place"
