@@ -9,21 +9,20 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 import time
 from contextlib import suppress
 from functools import partial
-from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from dso.agent.isolation.descent import descent
+from dso.agent.launch import discard, launch
 from dso.agent.lines import LogLines
 from dso.agent.rpc import Calls, oversized_error
-from dso.protocol.codes import PLUGIN_CRASHED, PLUGIN_GARBAGE, PLUGIN_MISSING, PLUGIN_TIMEOUT, PLUGIN_USER
+from dso.protocol.codes import PLUGIN_CRASHED, PLUGIN_GARBAGE, PLUGIN_TIMEOUT
 from dso.protocol.provider import MAX_MESSAGE_BYTES, ProviderError
 from dso.protocol.reading import MessageError
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Mapping
 
     from dso.agent.isolation.accounts import Account
@@ -77,34 +76,14 @@ class PluginProcess:
         Raises:
             ProviderError: it cannot be started.
         """
-        try:
-            # Its pipes are not for asyncio's own subprocesses: those are reaped by a thread each, behind our back,
-            # and a process group can be killed safely only while its leader has not been reaped.
-            program = subprocess.Popen(  # noqa: ASYNC220  # returns as soon as the program runs
-                [path],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                bufsize=0,
-                env=dict(environment),
-                cwd="/",
-                umask=0o077,
-                start_new_session=True,
-                preexec_fn=descent(account),  # noqa: PLW1509  # it takes no lock and imports nothing
-            )
-        except OSError as error:
-            raise _not_started(path, error, account) from None
-        except subprocess.SubprocessError:  # in the child, before the program: it could not become the user
-            raise ProviderError(
-                PLUGIN_USER, f"the plugin is not started: the agent cannot run it as {account.name if account else ''}"
-            ) from None
+        program = await launch(path, environment, account)
         process = cls(program, redact, log)
         try:
             await process._connect()
         except BaseException as error:
             process._discard()
             if isinstance(error, OSError):
-                raise _not_started(path, error, account) from None
+                raise ProviderError(PLUGIN_CRASHED, f"the plugin {path} cannot be started: {error.strerror}") from None
             raise
         return process
 
@@ -192,14 +171,10 @@ class PluginProcess:
 
     def _discard(self) -> None:
         """Give up a program whose pipes could not be connected, or not be waited for."""
-        self._signal(signal.SIGKILL)
-        self._program.wait()
         for transport in self._outputs:
             transport.close()
         self._end_input()
-        for pipe in (self._program.stdin, self._program.stdout, self._program.stderr):
-            if pipe is not None:
-                pipe.close()
+        discard(self._program)
 
     def _notice_exit(self) -> None:
         """Have `_exited` set when the program has ended, while its entry in the process table is still there."""
@@ -319,17 +294,3 @@ def _how_it_ended(code: int) -> str:
         return f"was ended by {signal.Signals(-code).name}"
     except ValueError:
         return f"was ended by signal {-code}"
-
-
-def _not_started(path: str, error: OSError, account: Account | None) -> ProviderError:
-    if isinstance(error, FileNotFoundError):
-        return ProviderError(
-            PLUGIN_MISSING, f"the plugin {path} cannot be started: the interpreter or loader it names does not exist"
-        )
-    if isinstance(error, PermissionError) and account is not None:
-        return ProviderError(
-            PLUGIN_USER,
-            f"the plugin is not started: the user {account.name} may not execute {path}: the file and every directory "
-            f"above it have to let others in, as `chmod 755` does (`namei -l {quote(path)}` shows which does not)",
-        )
-    return ProviderError(PLUGIN_CRASHED, f"the plugin {path} cannot be started: {error.strerror}")

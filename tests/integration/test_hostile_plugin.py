@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.agent import Agent
 from tests.support.plugin_dir import SOURCES, PluginDir
+from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +20,7 @@ CREDENTIAL = "/run/credentials/dso-test-hostile"  # what plugins of other types 
 
 @pytest.fixture(params=["source", "frozen"])
 def agent(request: pytest.FixtureRequest) -> Iterator[Agent]:
-    """With a hostile plugin, and an honest one."""
+    """With two hostile plugins, which have the same user, and an honest one."""
     os.makedirs(os.path.dirname(CREDENTIAL), exist_ok=True)
     with open(CREDENTIAL, "w", encoding="utf-8") as file:
         file.write("a token")
@@ -29,7 +30,7 @@ def agent(request: pytest.FixtureRequest) -> Iterator[Agent]:
             with open(f"{SOURCES}/hostile.py", encoding="utf-8") as source:
                 made.install_plugin("hostile", source.read())
             made.write_secrets({"ok": {"text": "fine"}})
-            made.write_config(f"providers:\n{made.fake_provider(cache_ttl='0s')}{hostile()}")
+            made.write_config(f"providers:\n{made.fake_provider(cache_ttl='0s')}{hostile()}{hostile('victim')}")
             yield made.start()
     finally:
         os.unlink(CREDENTIAL)
@@ -64,8 +65,7 @@ def uid_of(pid: int) -> int | None:
 def test_it_can_change_nothing_of_the_copies_that_others_of_its_user_read_too(agent: Agent) -> None:
     found = attacked(agent, "tamper")
     assert {what: how for what, how in found.items() if not how.startswith("refused: ")} == {}
-    (directory,) = agent.copies()
-    assert os.listdir(directory) == ["token"]
+    assert [os.listdir(directory) for directory in agent.copies()] == [["token"]] * 2
 
 
 def test_nothing_it_does_to_its_directory_keeps_the_copies_or_the_next_agent_from_starting(agent: Agent) -> None:
@@ -75,3 +75,23 @@ def test_nothing_it_does_to_its_directory_keeps_the_copies_or_the_next_agent_fro
     assert not any(map(os.path.exists, copies))
     agent.start()
     assert agent.value("dso://fake/ok") == "fine"
+
+
+# Processes of its user
+
+
+@pytest.mark.parametrize("attack", ["stop", "terminate"])
+def test_signals_to_a_child_that_is_about_to_be_a_plugin_neither_hold_up_nor_end_the_agent(
+    agent: Agent, attack: str
+) -> None:
+    agent.value("dso://victim/tamper#value")
+    attacked(agent, attack)
+    assert agent.resolve("dso://victim/die")["errors"]
+    wait_until(lambda: state(agent, "victim")["restarts"] > 0, "another start of the plugin")
+    assert agent.value("dso://fake/ok") == "fine"
+    assert state(agent, "hostile")["restarts"] == 0
+    assert "ending: what is under way" not in agent.log
+
+
+def state(agent: Agent, provider: str) -> Any:
+    return next(one for one in agent.get("/v1/status")["providers"] if one["name"] == provider)

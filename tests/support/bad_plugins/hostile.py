@@ -73,13 +73,25 @@ def helper(work):
         os._exit(0)
 
 
-def stop_all():
-    """Stop whatever runs as this user, again and again."""
+def signal_new(number):
+    """Send a signal to whatever the agent starts from now on, as soon as that may be, and again and again."""
+    agent = os.getppid()
+    if os.fork():
+        return
+    spared = {*children(agent), os.getpid()}
+    os.close(0)
     while True:
-        try:
-            os.kill(-1, signal.SIGSTOP)
-        except ProcessLookupError:
-            continue
+        for pid in children(agent):
+            if pid not in spared:
+                try:
+                    os.kill(pid, number)
+                except OSError:  # root's still, or gone
+                    continue
+
+
+def children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return list(map(int, file.read().split()))
 
 
 def sleep():
@@ -88,17 +100,16 @@ def sleep():
 
 def get(request):
     attack = request["params"]["path"].split("/")[0]
-    if attack == "tamper":
-        found = tamper()
-    elif attack == "nest":
-        found = tried(nest)
-    elif attack == "daemon":
-        found = {"pid": helper(sleep)}
-    else:
-        found = {"pid": helper(stop_all)}
-    answer(request, {"text": json.dumps(found), "version": "1"})
-    if attack == "stop":
-        os._exit(0)
+    if attack == "die":
+        os._exit(1)
+    answer(request, {"text": json.dumps(ATTACKS[attack]()), "version": "1"})
 
 
+ATTACKS = {
+    "tamper": tamper,
+    "nest": lambda: tried(nest),
+    "stop": lambda: signal_new(signal.SIGSTOP),
+    "terminate": lambda: signal_new(signal.SIGTERM),
+    "daemon": lambda: helper(sleep),
+}
 serve(initialize=initialize, get=get)
