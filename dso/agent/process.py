@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from dso.agent.launch import discard, launch
 from dso.agent.lines import LogLines
-from dso.agent.rpc import Calls, oversized_error
+from dso.agent.rpc import BEGINNING, Calls, oversized_error
 from dso.protocol.codes import PLUGIN_CRASHED, PLUGIN_GARBAGE, PLUGIN_TIMEOUT
 from dso.protocol.provider import MAX_MESSAGE_BYTES, ProviderError
 from dso.protocol.reading import MessageError
@@ -244,7 +244,7 @@ class PluginProcess:
     async def _skip_line(self, stream: asyncio.StreamReader) -> bool:
         """Pass over a line that is too long; whether the request it answers could be told, and its end was found."""
         skipped = len(beginning := await stream.read(_CHUNK))
-        if not self._calls.oversized(beginning[:256]):
+        if not self._calls.oversized(beginning[:BEGINNING]):
             return False
         while skipped < _MOST_SKIPPED:
             try:

@@ -7,13 +7,14 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from dso.protocol.codes import PLUGIN_OVERSIZED
-from dso.protocol.provider import MAX_MESSAGE_BYTES, ProviderError, decode, encode
+from dso.protocol.provider import MAX_MESSAGE_BYTES, MAX_MESSAGE_VALUES, ProviderError, decode, encode
 from dso.protocol.reading import MessageError
-from dso.system.json_fast import Number
+from dso.system.json_fast import Number, has_more_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+BEGINNING = 256  # bytes of a line that tell whose answer it is
 _MAX_ABANDONED = 10_000
 # The beginning of an answer whose `id` comes first, as docs/provider-protocol.md asks for.
 _BEGINNING = re.compile(rb'\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"id"\s*:\s*([0-9]{1,15})\s*,')
@@ -51,6 +52,10 @@ class Calls:
         Raises:
             MessageError: it is no answer to anything that was asked, and not answered yet.
         """
+        if has_more_values(line, MAX_MESSAGE_VALUES):
+            if not self.oversized(line[:BEGINNING]):
+                raise MessageError(f"an answer has more than {MAX_MESSAGE_VALUES} JSON values")
+            return
         message = decode(line)
         if not isinstance(message, dict) or message.get("jsonrpc") != "2.0":
             raise MessageError("a line is no JSON-RPC 2.0 message")
@@ -68,7 +73,7 @@ class Calls:
             future.set_result(message["result"])
 
     def oversized(self, beginning: bytes) -> bool:
-        """An answer is too long to be read: fail the request it belongs to, and tell whether that is known."""
+        """An answer is too large to be read: fail the request it belongs to, and tell whether that is known."""
         found = _BEGINNING.match(beginning)
         if found is None:
             return False
@@ -104,5 +109,6 @@ def oversized_error() -> ProviderError:
     """What whoever waits for an oversized answer gets."""
     return ProviderError(
         PLUGIN_OVERSIZED,
-        f"the plugin's answer exceeds {MAX_MESSAGE_BYTES // 1024**2} MiB, the most that a message may have",
+        f"the plugin's answer exceeds {MAX_MESSAGE_BYTES // 1024**2} MiB or {MAX_MESSAGE_VALUES} JSON values, the most "
+        "that a message may have",
     )

@@ -26,7 +26,7 @@ PLUGIN_VERSION = "plugin_version"  # it speaks another version of the protocol
 PLUGIN_CRASHED = "plugin_crashed"  # it ended while an answer was due
 PLUGIN_TIMEOUT = "plugin_timeout"  # it did not answer in time
 PLUGIN_GARBAGE = "plugin_garbage"  # what it wrote is no message of the protocol
-PLUGIN_OVERSIZED = "plugin_oversized"  # a message, or the answer a secret needs, exceeds 4 MiB
+PLUGIN_OVERSIZED = "plugin_oversized"  # a message, or the answer a secret needs, exceeds 4 MiB or has too many values
 PLUGIN_CODES = frozenset(
     {
         PLUGIN_MISSING,

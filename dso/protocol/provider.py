@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 PROTOCOL_VERSION = 1
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024  # one line, its newline included
+MAX_MESSAGE_VALUES = 10_000  # JSON values in one line; parsing cannot be interrupted, and 4 MiB of them took a second
 MAX_RETRY_AFTER = 300.0  # seconds; more is not believed: a proxy in between may say a day
 PLUGIN_PREFIX = "dso-provider-"
 USER_VARIABLE = "DSO_PLUGIN_USER"  # in a plugin's environment: the user of its own that it runs as

@@ -2,6 +2,7 @@
 """Answers with more than a message may have.
 
 `first`: one line of 6 MiB, `id` first. `last`: `id` last. `endless`: a line without an end.
+`values`: 3 MiB of numbers in a member that nobody asked for, `id` first. `values-last`: the same, `id` last.
 `exact`: one of exactly 4 MiB, which is allowed. A `get_many` of several is as `first`.
 """
 
@@ -19,6 +20,12 @@ def get(request):
         send(head + "x" * 6 * MIB + '"}}\n')
     elif path == "last":
         send('{"result":{"text":"' + "x" * 6 * MIB + f'"}},"jsonrpc":"2.0","id":{number}}}\n')
+    elif path == "values":
+        send(f'{{"jsonrpc":"2.0","id":{number},"pad":[' + "1," * (MIB * 3 // 2) + '1],"result":{"text":"x"}}\n')
+    elif path == "values-last":
+        send('{"pad":[' + "1," * (MIB * 3 // 2) + f'1],"result":{{"text":"x"}},"jsonrpc":"2.0","id":{number}}}\n')
+    elif path == "commas":
+        send(head + "1,[" * MIB + '"}}\n')
     elif path == "endless":
         send(head)
         while True:

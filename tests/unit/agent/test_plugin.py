@@ -22,7 +22,7 @@ from dso.protocol.codes import (
     PLUGIN_VERSION,
     THROTTLED,
 )
-from dso.protocol.provider import MAX_MESSAGE_BYTES, ProviderError, SecretData
+from dso.protocol.provider import MAX_MESSAGE_BYTES, ProviderError, SecretData, decode
 from tests.support.loop import in_loop, until
 from tests.support.plugin_dir import IMPATIENT, PluginDir, Running, running
 
@@ -268,6 +268,31 @@ async def test_oversized_answer_of_nobody_or_without_end_is_no_hang(plugins: Plu
         assert (await agent.error("oversized", path)).code == PLUGIN_OVERSIZED
         await until(lambda: agent.events.states("oversized").count("running") == 2, "the restart")
         assert await agent.value("oversized", "fine") == b"value of fine"
+
+
+@in_loop
+async def test_answer_of_more_values_than_may_be_is_not_parsed(
+    plugins: PluginDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[int] = []
+
+    def counted(line: bytes) -> object:
+        parsed.append(len(line))
+        return decode(line)
+
+    monkeypatch.setattr("dso.agent.rpc.decode", counted)
+    async with running(plugins, plugins.config("oversized")) as agent:
+        assert await agent.value("oversized", "fine") == b"value of fine"
+        first = agent.pid("oversized")
+        error = await agent.error("oversized", "values")
+        assert (error.code, "10000 JSON values" in error.message) == (PLUGIN_OVERSIZED, True)
+        assert len(await agent.value("oversized", "commas")) == 3 * 1024**2, "text is one value, whatever is in it"
+        assert agent.pid("oversized") == first
+        assert max(parsed) > 3 * 1024**2
+        parsed.clear()
+        assert (await agent.error("oversized", "values-last")).code == PLUGIN_GARBAGE
+        await until(lambda: agent.events.states("oversized").count("running") == 2, "the restart")
+    assert max(parsed) < 1024
 
 
 @in_loop
