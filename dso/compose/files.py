@@ -41,12 +41,15 @@ class ProjectFiles(NamedTuple):
             are several where files lie elsewhere and it is not the user who said so.
         remote: whether a file is taken from elsewhere than this machine's file system.
         words: the user's own flags that choose files.
+        foreign: those of the directories that an env file brought in and that lie neither where the user is nor below:
+            what is granted to one reaches other projects.
     """
 
     flags: tuple[str, ...]
     directories: tuple[str, ...]
     remote: bool = False
     words: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
 
 
 def find_files(command: ComposeCommand, environment: Mapping[str, str] = os.environ) -> ProjectFiles:
@@ -76,7 +79,15 @@ def find_files(command: ComposeCommand, environment: Mapping[str, str] = os.envi
         lying = [os.path.dirname(path) for path in found]
     directory = start if placed or not found else os.path.dirname(found[0])
     flags = tuple(word for path in found for word in ("-f", path))
-    return ProjectFiles(flags, tuple(dict.fromkeys((directory, *lying))) if found else (), words=words)
+    directories = tuple(dict.fromkeys((directory, *lying))) if found else ()
+    foreign = tuple(each for each in directories if not _is_below(each, start)) if sources else ()
+    return ProjectFiles(flags, directories, words=words, foreign=foreign)
+
+
+def _is_below(directory: str, top: str) -> bool:
+    """Whether a directory is another one or below it, wherever symbolic links lead."""
+    top = os.path.realpath(top)
+    return os.path.commonpath((os.path.realpath(directory), top)) == top
 
 
 def _choosing(command: ComposeCommand) -> Iterator[tuple[str, str]]:

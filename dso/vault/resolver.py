@@ -38,6 +38,7 @@ class Wish(NamedTuple):
     files do: which of two candidates it is depends on what is in the vault, and a stranger's project must not learn
     that from a log. `own` is the project's own secret of that short name, where the project may have it: there is none
     in the vault, or nothing else would be needed; `near` are words on what the project may have that is called alike.
+    `is_stored`: whether the vault has it, for the user's eyes only.
     """
 
     reference: SecretRef
@@ -46,6 +47,7 @@ class Wish(NamedTuple):
     tells: bool
     own: str = ""
     near: str = ""
+    is_stored: bool = True
 
 
 class LocalResolver:
@@ -126,14 +128,15 @@ class LocalResolver:
         Whether the secret exists makes no difference, so that nobody learns that by asking.
         """
         first, *others = self._candidates(reference)
-        name = self.name_of(reference) or (others or [first])[0]
+        stored = self.name_of(reference)
+        name, is_stored = stored or (others or [first])[0], stored is not None
         if self._gate.allows(name):
             return None
         if not others:
-            return Wish(reference, place, name, tells=False)
+            return Wish(reference, place, name, tells=False, is_stored=is_stored)
         if not self._gate.allows(first):
-            return Wish(reference, place, name, tells=True)
-        return Wish(reference, place, name, tells=False, own=first, near=self._nearest(first))
+            return Wish(reference, place, name, tells=True, is_stored=is_stored)
+        return Wish(reference, place, name, tells=False, own=first, near=self._nearest(first), is_stored=is_stored)
 
     def _read(self, reference: SecretRef, name: str, version: int | None) -> FoundSecret:
         value = self._vault.get(name, version)

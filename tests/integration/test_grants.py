@@ -250,6 +250,41 @@ def test_an_env_file_that_names_anothers_files_takes_nothing_of_their_grant(shop
     clone.dso("validate", env={**names, "COMPOSE_PATH_SEPARATOR": "%"})
 
 
+def test_the_projects_env_file_takes_no_grant_for_what_lies_beside_it(shop, tmp_path) -> None:
+    """With files of the directory above, one yes would be for every clone there."""
+    source = tmp_path / "src"
+    for name in ("evil", "evil2"):
+        shutil.copytree(shop.directory, source / name)
+    Path(source, "compose.yaml").write_text("services: {db: {image: dso-test/busybox}}\n")
+    evil, home = str(source / "evil"), shop.home
+    Path(evil, ".env").write_text("COMPOSE_FILE=compose.yaml:../compose.yaml\n")
+    Path(evil, "compose.yaml").write_text(SERVICE % "{{dso://shop/key}}{{dso://stripe_key}}")
+    before = grants_of(home)
+    with home.terminal("docker", "dso", "validate", cwd=evil) as terminal:
+        assert terminal.wait() == REFUSED
+        assert b"[y/N]" not in terminal.shown
+    commands = (
+        f"docker dso allow shop global/stripe_key && docker dso allow --directory {source} shop global/stripe_key"
+    )
+    for words in (("allow",), ("allow", "--yes")):
+        told = home.run(*words, cwd=evil, check=False)
+        assert (told.returncode, commands in told.err) == (REFUSED, True), told.err
+    assert grants_of(home) == before
+    made = home.run("secret", "set", "fresh/key", input="x", cwd=evil).err
+    assert f"docker dso allow --directory {source} fresh" in made
+    granted = {each["directory"]: each["namespaces"] for each in json.loads(grants_of(home))["grants"]}
+    assert granted == {shop.directory: ["shop"], evil: ["fresh"]}
+    home.command("sh", "-c", commands, cwd=evil)
+    home.run("validate", cwd=evil)
+
+
+def test_allow_says_what_is_not_stored_yet(clone) -> None:
+    clone.compose_yaml(SERVICE % "{{dso://stripe_key}}{{dso://later}}")
+    told = clone.dso("allow", check=False).err
+    assert "global/later   service api, variable KEY   (not in the vault yet)" in told
+    assert "global/stripe_key   service api, variable KEY\n" in told
+
+
 def test_the_projects_env_file_allows_nothing(clone) -> None:
     clone.compose_yaml(SERVICE % BANK)
     clone.write(".env", "DSO_ALLOW=*\nHOME=/\n")

@@ -177,7 +177,7 @@ def _grant_secrets(call: ComposeCall, ask: Callable[[str], bool]) -> None:
             "files that are fetched from elsewhere have no directory that could be granted",
             hint="`docker dso up` asks on the terminal each time; for CI there is DSO_ALLOW",
         )
-    gate = ProjectGate(model.project, files, environment={}, ask=ask)
+    gate = ProjectGate(model.project, files, environment={}, ask=ask, may_tell=True)
     requests, _ = requests_of(collect(model))
     wishes = LocalResolver(vault, model.project, gate).wishes(requests)
     if not wishes:

@@ -29,18 +29,22 @@ def grant_created(new: Named) -> None:
     """
     if not new.namespaces and not new.secrets:
         return
-    from dso.cli.grants.wording import granted, one_line
+    from dso.cli.grants.wording import command, granted, names_of, one_line
     from dso.compose.command import ComposeCommand
     from dso.compose.files import find_files
     from dso.errors import DsoError
     from dso.grants.store import grant
 
     try:
-        here = find_files(ComposeCommand("", (), (), ())).directories
+        files = find_files(ComposeCommand("", (), (), ()))
+        here = [each for each in files.directories if each not in files.foreign]
         _note_former(new, here)
         for directory in here:
             grant(directory, namespaces=new.namespaces, secrets=new.secrets)
             note(f"the project in {one_line(directory)} may have {granted(new)}; see `docker dso allow --list`")
+        for directory in files.foreign:
+            allow = command("allow", "--directory", directory, *names_of(new))
+            note(f"its files in {one_line(directory)} need a grant too, which is for everything below: {allow}")
     except DsoError as error:
         warn(f"the project here was not granted {granted(new)}: {error.message} ({error.hint})")
 

@@ -34,6 +34,7 @@ class ProjectGate:
         *,
         environment: Mapping[str, str] = os.environ,
         ask: Callable[[str], bool | None] | None = None,
+        may_tell: bool = False,
     ) -> None:
         """Nothing is read yet.
 
@@ -42,6 +43,7 @@ class ProjectGate:
             files: where its Compose files are.
             environment: where DSO_ALLOW is looked up: the process's own, never a `.env` file.
             ask: puts a question to the user, None when nobody can be asked; the terminal by default.
+            may_tell: whether errors may name what the vault has, as nobody but the user reads them.
 
         Raises:
             UsageError: DSO_ALLOW is malformed.
@@ -49,6 +51,7 @@ class ProjectGate:
         self._project = project
         self._files = files
         self._ask = ask
+        self._may_tell = may_tell
         self._allowed = allowed_by(environment)
         self._coverage: Coverage | None = None
         self._agreed: frozenset[str] = frozenset()
@@ -68,21 +71,33 @@ class ProjectGate:
     def admit(self, wishes: Sequence[Wish]) -> None:
         """Ask on the terminal whether the project may have these, and record that it may.
 
+        The answer is not for directories that an env file of the project's brought in from elsewhere: a grant to one
+        would reach every project below it. The user has to name them.
+
         Raises:
             NotGrantedError: it may not, nobody can be asked, or a grant to its directory would not count.
             FileAccessError: the answer cannot be recorded.
         """
         wanted = narrow(wish.name for wish in wishes)
-        question = f"Grant it {granted(wanted)}, now and from now on?"
+        own = [each for each in self._files.directories if each not in self._files.foreign]
+        question = f"Grant it {granted(wanted)}{_below_others(own)}, now and from now on?"
         if self._has_directory:
             self._refuse_weak_directories(wishes)
+            if not set(self._files.foreign).isdisjoint(self._lacking(wishes)):
+                raise self._refusal(wishes)
         else:
             question = "Its files are not all in a directory here, so you are asked each time. Let it have them now?"
         if not self._is_agreed(wishes, question):
             raise self._refusal(wishes)
-        for directory in self._files.directories if self._has_directory else ():
+        for directory in own if self._has_directory else ():
             grant(directory, namespaces=wanted.namespaces, secrets=wanted.secrets)
         self._agreed |= {wish.name for wish in wishes}
+
+    def _lacking(self, wishes: Sequence[Wish]) -> list[str]:
+        """The directories that were not granted all of it."""
+        grants = Grants.load()
+        coverage = {each: grants.at(each) for each in self._files.directories}
+        return [each for each in coverage if not all(coverage[each].allows(wish.name) for wish in wishes)]
 
     @property
     def _has_directory(self) -> bool:
@@ -100,7 +115,11 @@ class ProjectGate:
         from dso.system.terminal import agreed
 
         places = {wish.name: wish.place for wish in reversed(wishes)}
-        lines = [f"{name}   {one_line(places[name])}" for name in sorted(places)]
+        absent = {wish.name for wish in wishes if not wish.is_stored}
+        lines = [
+            f"{name}   {one_line(places[name])}{'   (not in the vault yet)' if name in absent else ''}"
+            for name in sorted(places)
+        ]
         asks = f"[DSO] {self._subject} asks for secrets that it was not granted:"
         stored = [f"(or answer no, and store what is the project's own: {each})" for each in _storing(wishes)]
         return bool((self._ask or agreed)(f"{asks}{bullets([*lines, *stored, *self._weak_lines()])}\n{question}"))
@@ -114,7 +133,7 @@ class ProjectGate:
                 weak = known.get(weak.directory, weak)
                 raise NotGrantedError(
                     f"{self._subject} cannot have secrets: {one_line(str(weak))}, so its files may be anybody's",
-                    hint="\n".join([weak.remedy, *([] if any(wish.tells for wish in wishes) else [_once(wishes)])]),
+                    hint="\n".join([weak.remedy, *([] if self._tells(wishes) else [_once(wishes)])]),
                 )
 
     def _weak_lines(self) -> list[str]:
@@ -123,8 +142,16 @@ class ProjectGate:
     def _refusal(self, wishes: Sequence[Wish]) -> NotGrantedError:
         """What is missing, in the project's own words: what the vault has is not for a log that its author may read."""
         lines = [f"{wish.reference} ({one_line(wish.place)}){_without(wish)}" for wish in wishes]
+        lines += [
+            f"(an env file adds files of {one_line(each)}: granted there, it is granted to everything below)"
+            for each in self._files.foreign
+        ]
         message = f"{self._subject} was not granted what it asks for:{bullets([*lines, *self._weak_lines()])}"
         return NotGrantedError(message, hint="\n".join(self._remedies(wishes)))
+
+    def _tells(self, wishes: Sequence[Wish]) -> bool:
+        """Whether to name these would say what the vault has to somebody who may not know."""
+        return not self._may_tell and any(wish.tells for wish in wishes)
 
     def _remedies(self, wishes: Sequence[Wish]) -> list[str]:
         wanted, once = names_of(narrow(wish.name for wish in wishes)), _once(wishes)
@@ -133,17 +160,23 @@ class ProjectGate:
         if not self._has_directory:
             what = "files that are fetched" if self._files.remote else "files that were not found"
             return [*found, f"{what} have no directory that could be granted: use a terminal, which asks", once]
-        if any(wish.tells for wish in wishes):
+        if self._tells(wishes):
             first, *others = self._files.directories
-            words = self._files.words or (for_directory(first) if not others else [])  # an env file here chose several
+            is_chosen = others or self._files.foreign  # by an env file that is here, and not in the first one
+            words = self._files.words or ([] if is_chosen else for_directory(first))
             return [*found, f"if you trust it, see what that is and grant it: {command('allow', *words)}"]
-        commands = [command("allow", *for_directory(each), *wanted) for each in self._files.directories]
+        commands = [command("allow", *for_directory(each), *wanted) for each in self._lacking(wishes)]
         return [*found, f"if you trust it: {' && '.join(commands)}", once]
 
 
 def _once(wishes: Sequence[Wish]) -> str:
     wanted = names_of(narrow(wish.name for wish in wishes))
     return f"or, for one command, as in CI: {paths.ALLOW_VARIABLE}={','.join(wanted)}"
+
+
+def _below_others(directories: Sequence[str]) -> str:
+    """What else a grant to all of these reaches, besides the project in the first."""
+    return "".join(f", and to everything below {one_line(each)}" for each in directories[1:])
 
 
 def _storing(wishes: Sequence[Wish]) -> list[str]:

@@ -137,6 +137,53 @@ def test_where_an_env_file_chose_the_files_the_command_is_for_the_directory_that
     assert caught.value.hint.endswith("docker dso allow")
 
 
+def gate_with_foreign(own: Path, foreign: Path, user: User, *, may_tell: bool = False) -> ProjectGate:
+    files = ProjectFiles((), (str(own), str(foreign)), foreign=(str(foreign),))
+    return ProjectGate("shop", files, environment={}, ask=user, may_tell=may_tell)
+
+
+def test_no_question_grants_what_an_env_file_brought_in_from_elsewhere(shop: Path, tmp_path: Path) -> None:
+    inner = shop / "evil"
+    inner.mkdir(mode=0o755)
+    user = User(True)
+    with pytest.raises(NotGrantedError, match=f"files of {shop}: granted there, it is granted to .* below") as caught:
+        gate_with_foreign(inner, shop, user).admit([BANK])
+    assert user.asked == []
+    assert Grants.load().list() == []
+    allow = f"docker dso allow --directory {inner} bank && docker dso allow --directory {shop} bank"
+    assert f"if you trust it: {allow}" in caught.value.hint
+    other = tmp_path / "other"
+    other.mkdir(mode=0o755)
+    grant(str(shop), namespaces=["bank"])
+    gate_with_foreign(other, shop, user).admit([BANK])
+    assert len(user.asked) == 1, "where that was granted before, the rest can be asked for"
+    assert [each.directory for each in Grants.load().list()] == [str(other), str(shop)]
+
+
+def test_the_refusal_names_what_the_vault_has_to_the_user_only(shop: Path, tmp_path: Path) -> None:
+    with pytest.raises(NotGrantedError) as caught:
+        gate_with_foreign(shop, tmp_path, User(True)).admit([STRIPE])
+    assert caught.value.hint.endswith("grant it: docker dso allow")
+    with pytest.raises(NotGrantedError) as caught:
+        gate_with_foreign(shop, tmp_path, User(True), may_tell=True).admit([STRIPE])
+    assert f"docker dso allow --directory {shop} global/stripe && docker dso allow global/stripe" in caught.value.hint
+
+
+def test_the_question_says_what_else_a_grant_reaches(shop: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir(mode=0o755)
+    gate_of(shop, other, user=(user := User(True))).admit([BANK])
+    assert user.asked[0].endswith(
+        f"\nGrant it all of namespace bank, and to everything below {other}, now and from now on?"
+    )
+
+
+def test_the_question_says_what_is_not_stored_yet(shop: Path) -> None:
+    gate_of(shop, user=(user := User(True))).admit([BANK, STRIPE._replace(is_stored=False)])
+    assert "\n  bank/api_key   service api, variable K\n" in user.asked[0]
+    assert "\n  global/stripe   service api, variable K   (not in the vault yet)\n" in user.asked[0]
+
+
 def test_fetched_files_are_asked_about_each_time(shop: Path) -> None:
     grant(str(shop), namespaces=["bank"])
     user = User(True)

@@ -113,6 +113,32 @@ def test_who_chooses_files_by_an_env_file_needs_what_each_of_their_directories_h
     assert directories(("-f", "../shop/x.yaml")) == ["../shop"], "what is typed counts, and .env has no say"
 
 
+def foreign(globals_=()):
+    """Which directories no question grants, relative to the current one."""
+    return [os.path.relpath(path) for path in find_files(ComposeCommand("up", globals_, (), ()), {}).foreign]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ("compose.yaml:../compose.yaml", [".."]),
+        ("../compose.yaml", [".."]),
+        ("compose.yaml:../other/y.yaml", ["../other"]),
+        ("compose.yaml:link/compose.yaml", ["link"]),
+        ("deploy/x.yaml:compose.yaml", []),
+        ("compose.yaml", []),
+    ],
+)
+def test_what_an_env_file_brings_in_from_beside_or_above_is_foreign(chosen, expected):
+    touch("compose.yaml", "other/y.yaml", "evil/compose.yaml", "evil/deploy/x.yaml")
+    os.chdir("evil")
+    os.symlink("..", "link")
+    with open(".env", "w", encoding="utf-8") as file:
+        file.write(f"COMPOSE_FILE={chosen}\n")
+    assert foreign() == expected
+    assert foreign(("-f", "../compose.yaml")) == [], "what is typed is the user's word"
+
+
 def test_an_env_file_given_elsewhere_is_one_more_directory():
     touch("shop/x.yaml", "compose.yaml")
     os.makedirs("settings")
