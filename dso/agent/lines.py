@@ -31,11 +31,31 @@ class LogLines:
         self._left_out = 0
 
     def feed(self, data: bytes) -> None:
-        """Take more of the output; holds no more than one line in memory."""
-        *lines, rest = data.split(b"\n")
-        for line in lines:
-            self._end_line(line)
-        self._extend(rest)
+        """Take more of the output; holds no more than one line in memory.
+
+        What comes after as many lines as are allowed is only counted.
+        """
+        start = 0
+        while (end := data.find(b"\n", start)) >= 0:
+            if not self._is_allowed():
+                self._left_out += data.count(b"\n", start) - self._is_cut  # the one that is cut counts already
+                self._rest, self._is_cut = b"", False
+                start = data.rfind(b"\n") + 1
+                break
+            self._end_line(data[start:end])
+            start = end + 1
+        self._extend(data[start:])
+
+    @property
+    def is_flooded(self) -> bool:
+        """Whether what comes next would be left out."""
+        return self._is_cut or not self._is_allowed()
+
+    def _is_allowed(self) -> bool:
+        now = self._clock()
+        self._allowed = min(_BURST, self._allowed + (now - self._refilled) * _PER_SECOND)
+        self._refilled = now
+        return self._allowed >= 1
 
     def close(self) -> None:
         """The output has ended."""
@@ -59,6 +79,10 @@ class LogLines:
             self._rest, self._is_cut = b"", True
 
     def _write(self, line: bytes, *, is_whole: bool = True) -> None:
+        if not self._is_allowed():
+            self._left_out += 1
+            return
+        self._allowed -= 1  # also for one without text: to find that out takes as long
         text, end = self._redact(line.decode("utf-8", "replace").rstrip()), ""
         encoded = text.encode()
         if not is_whole or len(encoded) > MAX_LINE_BYTES:
@@ -67,13 +91,6 @@ class LogLines:
             text, end = encoded[:most].decode("utf-8", "ignore"), " [cut]"
         if not text and not end:
             return
-        now = self._clock()
-        self._allowed = min(_BURST, self._allowed + (now - self._refilled) * _PER_SECOND)
-        self._refilled = now
-        if self._allowed < 1:
-            self._left_out += 1
-            return
-        self._allowed -= 1
         if self._left_out:
             self._tell_left_out()
         self._log(visible(text.replace("\t", " ")) + end)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 65536
 _MOST_SKIPPED = 16 * MAX_MESSAGE_BYTES  # of one line that is too long, before the program is given up
+_PAUSE = 0.1  # seconds after each chunk of a log that is left out: slow for a flood, and no end for a plugin's burst
 _SETTLE = 1.0  # seconds between the end of the process and the end of its pipes, whichever comes first
 _STOP = 2.0  # seconds for each step of an orderly end
 
@@ -260,6 +261,8 @@ class PluginProcess:
     async def _read_log(self, stream: asyncio.StreamReader) -> None:
         while data := await stream.read(_CHUNK):
             self._lines.feed(data)
+            if self._lines.is_flooded:
+                await asyncio.sleep(_PAUSE)
 
     def _signal(self, number: signal.Signals) -> None:
         """Send a signal to the whole group; its number is ours for as long as the program has not been waited for."""

@@ -61,6 +61,41 @@ def test_flood_is_thinned_and_its_size_told() -> None:
     assert len(found) == 502
 
 
+def test_lines_that_are_left_out_are_counted_and_not_looked_at() -> None:
+    found: list[str] = []
+    seen: list[str] = []
+
+    def redact(text: str) -> str:
+        seen.append(text)
+        return text
+
+    for line in (b"x\n", b"\n", b" \n", b"y" * 20_000 + b"\n"):
+        seen.clear()
+        lines = LogLines(found.append, clock := Clock(), redact)
+        for _ in range(10):
+            lines.feed(line * 1000)
+        assert len(seen) == 500
+        assert lines.is_flooded
+        clock.now += 0.1
+        assert not lines.is_flooded
+        found.clear()
+        lines.feed(b"next\n")
+        assert found == ["[9500 lines left out: more than 50 a second]", "next"]
+        lines.feed(line * 1000)
+        assert len(seen) == 505
+
+
+def test_a_line_without_an_end_is_a_flood_once_it_is_cut() -> None:
+    found: list[str] = []
+    lines = LogLines(found.append, Clock())
+    lines.feed(b"x" * 10_000)
+    assert not lines.is_flooded
+    lines.feed(b"x" * 10_000)
+    assert lines.is_flooded
+    lines.feed(b"x\nnext")
+    assert not lines.is_flooded
+
+
 def test_a_credential_at_the_cut_is_masked_whole() -> None:
     secret = "canary" * 100
     for before in (0, 1000, MAX_LINE_BYTES - 300, MAX_LINE_BYTES + 7900):

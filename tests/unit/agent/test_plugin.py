@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dso.agent.lines import LogLines
+from dso.agent.process import PluginProcess
 from dso.protocol.codes import (
     INVALID_CONFIG,
     NOT_FOUND,
@@ -23,7 +25,7 @@ from dso.protocol.codes import (
     THROTTLED,
 )
 from dso.protocol.provider import MAX_MESSAGE_BYTES, ProviderError, SecretData, decode
-from tests.support.loop import in_loop, until
+from tests.support.loop import Turns, in_loop, until
 from tests.support.plugin_dir import IMPATIENT, PluginDir, Running, running
 
 if TYPE_CHECKING:
@@ -268,6 +270,26 @@ async def test_oversized_answer_of_nobody_or_without_end_is_no_hang(plugins: Plu
         assert (await agent.error("oversized", path)).code == PLUGIN_OVERSIZED
         await until(lambda: agent.events.states("oversized").count("running") == 2, "the restart")
         assert await agent.value("oversized", "fine") == b"value of fine"
+
+
+@in_loop
+async def test_a_log_that_is_flooded_is_not_read_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dso.agent.process._PAUSE", 3600)
+    read, logged = [0], list[str]()
+
+    class Flood:
+        async def read(self, size: int) -> bytes:
+            read[0] += 1
+            assert read[0] < 10
+            return b"x\n" * (100 if read[0] < 5 else size // 2)
+
+    process = PluginProcess.__new__(PluginProcess)
+    process._lines = LogLines(logged.append, lambda: 0.0)
+    async with Turns() as turns:
+        reading = asyncio.create_task(process._read_log(Flood()))  # type: ignore[arg-type]
+        await until(lambda: turns.count > 100, "turns of the loop")
+        reading.cancel()
+    assert (read, len(logged)) == ([5], 500)
 
 
 @in_loop
