@@ -15,7 +15,8 @@ MAX_VALUES = 10_000
 MAX_BYTES = 64 * 1024 * 1024
 MAX_FAILURES = 4_096
 NEVER = float("-inf")  # was a value fresh that is no longer kept
-_OVERHEAD = 600  # bytes that a value takes besides its content, about
+_OVERHEAD = 600  # bytes that a value takes besides its content and names, about
+_WIDEST = 4  # bytes of a character
 
 
 class Key(NamedTuple):
@@ -82,7 +83,7 @@ class Value:
         self.expires_at = fetched_at + lifetime
         self.failure: Failure | None = None
         self.is_refused = False
-        self.size = len(data.content) + len(key.path) + _OVERHEAD
+        self.size = len(data.content) + len(key.path) + _WIDEST * (len(data.version) + len(data.name)) + _OVERHEAD
 
 
 class Store:

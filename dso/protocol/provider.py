@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 PROTOCOL_VERSION = 1
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024  # one line, its newline included
 MAX_MESSAGE_VALUES = 10_000  # JSON values in one line; parsing cannot be interrupted, and 4 MiB of them took a second
+MAX_VERSION = 512  # characters of a secret's version, and of what a plugin says of itself
 MAX_RETRY_AFTER = 300.0  # seconds; more is not believed: a proxy in between may say a day
 PLUGIN_PREFIX = "dso-provider-"
 USER_VARIABLE = "DSO_PLUGIN_USER"  # in a plugin's environment: the user of its own that it runs as
@@ -158,6 +159,8 @@ class SecretData(NamedTuple):
         name = result.get("name", "")
         if not isinstance(version, str) or not isinstance(name, str) or not _is_text(version) or not _is_text(name):
             raise MessageError("`version` or `name` is no string")
+        if len(version) > MAX_VERSION:  # cut, it would no longer lead to the same content
+            raise MessageError(f"`version` is longer than {MAX_VERSION} characters")
         seconds = _number(created_at)
         if created_at is not None and seconds is None:
             raise MessageError("`created_at` is no number of seconds")
@@ -237,7 +240,8 @@ class Initialized(NamedTuple):
         batch = _whole(capabilities.get("get_many", 0)) if isinstance(capabilities, dict) else None
         if batch is None:
             raise MessageError("`capabilities` is no object with `get_many` as a number")
-        return cls(protocol, str(result.get("provider", "")), str(result.get("version", "")), batch)
+        provider, version = (_one_line(str(result.get(key, ""))[:MAX_VERSION]) for key in ("provider", "version"))
+        return cls(protocol, provider, version, batch)
 
     def to_result(self) -> dict[str, Any]:
         """The result of `initialize`."""

@@ -717,6 +717,13 @@ async def test_every_value_was_true_at_its_age_and_no_old_one_passes_for_fresh(s
     assert play.seen == {"fresh", "stale", "denied", "failed"}  # or the test would prove little
 
 
+def test_the_store_counts_a_version_and_a_name() -> None:
+    key = Key("p", "a")
+    plain = SecretData(SecretValue(b"x"))
+    for more in (plain._replace(version="\N{CROSS MARK}" * 500), plain._replace(name="n" * 500)):
+        assert Value(key, more, 0.0).size >= Value(key, plain, 0.0).size + 500 * 4
+
+
 @given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.integers(0, 5000)), max_size=60))
 def test_store_never_exceeds_its_bounds_and_counts_right(puts: list[tuple[str, int]]) -> None:
     evicted: list[Key] = []

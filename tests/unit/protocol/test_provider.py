@@ -8,7 +8,7 @@ import pytest
 
 from dso.protocol.codes import INVALID_REQUEST, NOT_FOUND, THROTTLED, UNAVAILABLE
 from dso.protocol.fields import field_of
-from dso.protocol.provider import Initialized, ProviderError, SecretData, decode, encode
+from dso.protocol.provider import MAX_VERSION, Initialized, ProviderError, SecretData, decode, encode
 from dso.protocol.reading import MessageError
 from dso.secret import SecretValue
 
@@ -39,6 +39,17 @@ def test_the_backends_own_name_arrives_where_it_is_not_the_path() -> None:
     hostile = SecretData.from_result({"text": "x", "name": "a\x1b[31m\n" + "b" * 10_000})
     assert hostile.name.isprintable()
     assert len(hostile.name) < 1000
+
+
+def test_a_version_has_a_bound_and_one_of_a_plugin_is_cut() -> None:
+    longest = "v" * MAX_VERSION
+    assert SecretData.from_result({"text": "x", "version": longest}).version == longest
+    with pytest.raises(MessageError, match="512"):
+        SecretData.from_result({"text": "x", "version": longest + "v"})
+    long = {"protocol": 1, "version": "\x1b[2J\n" + "v" * 10_000, "provider": "p" * 10_000}
+    told = Initialized.from_result(through_the_pipe(long))
+    assert told.version.isprintable()
+    assert max(len(told.version), len(told.provider)) < 600
 
 
 def test_fields_that_are_not_ascii_are_readable_as_a_whole() -> None:

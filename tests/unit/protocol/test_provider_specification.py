@@ -12,6 +12,8 @@ from dso.agent.plugin import Limits
 from dso.protocol.codes import PLUGIN_CODES, PROVIDER_CODES
 from dso.protocol.provider import (
     MAX_MESSAGE_BYTES,
+    MAX_MESSAGE_VALUES,
+    MAX_VERSION,
     PROTOCOL_VERSION,
     RPC_INVALID_REQUEST,
     RPC_METHOD_NOT_FOUND,
@@ -43,6 +45,8 @@ def test_it_lists_every_code_and_no_other(page: str) -> None:
 def test_it_has_the_numbers_of_the_code(page: str) -> None:
     assert page.startswith(f"# The provider protocol, version {PROTOCOL_VERSION}\n")
     assert f"({MAX_MESSAGE_BYTES:,} bytes)" in page
+    assert f"**{MAX_MESSAGE_VALUES:,} JSON values**" in page
+    assert f"{MAX_VERSION} characters at most" in page
     numbers = (RPC_PARSE_ERROR, RPC_INVALID_REQUEST, RPC_METHOD_NOT_FOUND, RPC_SERVER_ERROR)
     assert {int(found) for found in re.findall(r"`(-32\d{3})`", page)} == set(numbers)
     limits = Limits()
