@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from dso.agent.isolation.accounts import Account
 
+PROGRAMS: set[int] = set()  # the children that `wait` is to be called for, and nothing else
 BEGIN = 5.0  # seconds in which a child has to become the program; it takes milliseconds
 
 
@@ -60,6 +61,7 @@ async def launch(path: str, environment: Mapping[str, str], account: Account | N
         raise
     finally:
         os.close(end)
+    PROGRAMS.add(program.pid)
     try:
         said = await _read(report)
     except BaseException as error:
@@ -77,11 +79,18 @@ async def launch(path: str, environment: Mapping[str, str], account: Account | N
     raise _not_started(path, OSError(int(said), os.strerror(int(said))), account)
 
 
+def wait(program: subprocess.Popen[bytes]) -> int:
+    """Wait for a program that has ended; how, as `subprocess` says it. Its number may be somebody else's then."""
+    code = program.wait()
+    PROGRAMS.discard(program.pid)
+    return code
+
+
 def discard(program: subprocess.Popen[bytes]) -> None:
     """End a program that nobody watches, and close its pipes."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(program.pid, signal.SIGKILL)
-    program.wait()
+    wait(program)
     for pipe in (program.stdin, program.stdout, program.stderr):
         if pipe is not None:
             pipe.close()

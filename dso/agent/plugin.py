@@ -103,6 +103,7 @@ class Plugin:
         self._backoff = Backoff(limits.backoff, limits.longest_backoff, random)
         environment = plugin_environment(config.type, config.env)
         self._room = quarters.room(config, environment)
+        self._orphans = quarters.orphans
         self._redactor = Redactor(config.settings.reveal(), environment)
         self._path = ""
         self._state = STARTING
@@ -239,6 +240,7 @@ class Plugin:
             real_path,
             self._room.environment,
             account=self._room.account,
+            orphans=self._orphans,
             redact=self._redact,
             log=self._log_line,
         )

@@ -1,7 +1,8 @@
 """One run of a plugin's program: its pipes, its end, and whatever it does that it should not.
 
-It has a session and process group of its own, so that it can be ended whole, with
-whatever it has started. It cannot outlive the agent: its input ends then, and the kernel sends it SIGTERM.
+It has a session and process group of its own, so that it can be ended whole, with whatever it has started; what has
+left the group comes to the agent (`orphans`). It cannot outlive the agent: its input ends then, and the kernel sends it
+SIGTERM.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from dso.agent.launch import discard, launch
+from dso.agent.launch import discard, launch, wait
 from dso.agent.lines import LogLines
 from dso.agent.rpc import BEGINNING, Calls, oversized_error
 from dso.protocol.codes import PLUGIN_CRASHED, PLUGIN_GARBAGE, PLUGIN_TIMEOUT
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from dso.agent.isolation.accounts import Account
+    from dso.agent.orphans import Orphans
 
 _CHUNK = 65536
 _MOST_SKIPPED = 16 * MAX_MESSAGE_BYTES  # of one line that is too long, before the program is given up
@@ -53,6 +55,8 @@ class PluginProcess:
         self._outputs: list[asyncio.ReadTransport] = []
         self._input_lost: asyncio.Future[None] = loop.create_future()
         self._is_stopping = False
+        self._orphans: Orphans | None = None
+        self._uid = -1
         self._watching: asyncio.Task[None] | None = None
 
     @classmethod
@@ -62,6 +66,7 @@ class PluginProcess:
         environment: Mapping[str, str],
         *,
         account: Account | None,
+        orphans: Orphans | None,
         redact: Callable[[str], str],
         log: Callable[[str], None],
     ) -> PluginProcess:
@@ -71,6 +76,7 @@ class PluginProcess:
             path: where it is; already trusted.
             environment: the whole of its environment.
             account: whom to run it as; None: as the agent itself.
+            orphans: what becomes of processes that it leaves behind.
             redact: takes credentials out of the messages it sends.
             log: is given each line of its standard error.
 
@@ -79,6 +85,8 @@ class PluginProcess:
         """
         program = await launch(path, environment, account)
         process = cls(program, redact, log)
+        process._orphans = orphans
+        process._uid = account.uid if account is not None else os.geteuid()
         try:
             await process._connect()
         except BaseException as error:
@@ -212,7 +220,9 @@ class PluginProcess:
                 self.kill(_crashed("closed its standard input or output, and was ended"))
             await self._exited
             self._signal(signal.SIGKILL)  # whatever else it started; only then is its number given back
-            code = self._program.wait()
+            code = wait(self._program)
+            if self._orphans is not None:
+                await self._orphans.end(self._uid)
             await asyncio.wait([reading, logging], timeout=_SETTLE)
             self._fault = self._fault or _crashed(_how_it_ended(code))
         finally:

@@ -69,6 +69,7 @@ class Providers:
             plugin.hurry()
         closing = [plugin.close() for plugin in self._plugins.values()]
         await asyncio.gather(*closing, *self._leaving.values(), return_exceptions=True)
+        await self._quarters.close()
 
     async def get_many(self, provider: str, requests: Sequence[Request]) -> list[SecretData | ProviderError]:
         """What a provider has of (path, version) pairs, in their order; never raises ProviderError.

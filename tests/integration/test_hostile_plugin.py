@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +16,7 @@ from tests.support.wait import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CREDENTIAL = "/run/credentials/dso-test-hostile"  # what plugins of other types get copies of
+CREDENTIAL = f"/run/credentials/dso-test-{os.getpid()}"  # what plugins of other types get copies of
 
 
 @pytest.fixture(params=["source", "frozen"])
@@ -44,19 +45,6 @@ def hostile(name: str = "hostile") -> str:
 def attacked(agent: Agent, attack: str, provider: str = "hostile") -> Any:
     """What came of an attack."""
     return json.loads(agent.value(f"dso://{provider}/{attack}#value"))
-
-
-def of_user(uid: int) -> list[int]:
-    """The processes of a user, whatever they may be."""
-    return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if uid_of(pid) == uid]
-
-
-def uid_of(pid: int) -> int | None:
-    try:
-        with open(f"/proc/{pid}/status", encoding="utf-8") as status:
-            return next(int(line.split()[1]) for line in status if line.startswith("Uid:"))
-    except OSError:
-        return None
 
 
 # Its copies
@@ -95,3 +83,30 @@ def test_signals_to_a_child_that_is_about_to_be_a_plugin_neither_hold_up_nor_end
 
 def state(agent: Agent, provider: str) -> Any:
     return next(one for one in agent.get("/v1/status")["providers"] if one["name"] == provider)
+
+
+def test_what_it_starts_and_lets_go_ends_with_it_and_what_is_of_others_goes_on(agent: Agent) -> None:
+    daemon = attacked(agent, "daemon")
+    assert runs(daemon)
+    agent.write_config(f"providers:\n{agent.fake_provider(cache_ttl='0s')}{hostile('victim')}")
+    agent.signal(signal.SIGHUP)
+    wait_until(lambda: not runs(daemon), "the end of what the plugin has left")
+    assert state(agent, "victim")["restarts"] == 0
+    assert agent.value("dso://fake/ok") == "fine"
+
+
+def test_what_it_starts_and_lets_go_ends_with_the_agent_and_is_no_zombie_before(agent: Agent) -> None:
+    daemons = [attacked(agent, "daemon/1"), attacked(agent, "daemon/2")]
+    os.kill(daemons[0], signal.SIGKILL)
+    wait_until(lambda: not os.path.exists(f"/proc/{daemons[0]}"), "the end of a process in the table of processes")
+    assert agent.stop() == 0
+    assert not runs(daemons[1])
+
+
+def runs(pid: int) -> bool:
+    """Whether a process is there, and no zombie that waits for its parent."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+            return file.read().rpartition(") ")[2][0] not in "ZX"
+    except OSError:
+        return False

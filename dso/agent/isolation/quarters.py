@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dso.agent.isolation import files
 from dso.agent.isolation.accounts import plugin_account
 from dso.agent.isolation.copies import Copies, sweep
+from dso.agent.orphans import Orphans
 from dso.paths import SYSTEM_CREDENTIALS_DIR
 from dso.protocol.codes import INVALID_CONFIG, PLUGIN_USER
 from dso.protocol.provider import USER_VARIABLE, ProviderError
@@ -125,9 +126,13 @@ class _OwnRoom(Room):
 class Quarters:
     """The surroundings of all plugins of an agent."""
 
-    def __init__(self, base: str | None) -> None:
-        """`base` is where copies of files go; None: plugins are not separated from the agent."""
+    def __init__(self, base: str | None, orphans: Orphans | None = None) -> None:
+        """`base` is where copies of files go; None: plugins are not separated from the agent.
+
+        `orphans` are what plugins leave behind; None: it is left to others, as are processes that are not plugins'.
+        """
         self._base = base
+        self.orphans = orphans
 
     @classmethod
     def of_this_process(cls) -> Quarters:
@@ -136,7 +141,7 @@ class Quarters:
         Copies are not in the agent's runtime directory: plugins have to pass through what is above them, and nobody
         else may enter that one, since volumes are below it.
         """
-        return cls(SYSTEM_CREDENTIALS_DIR if os.geteuid() == 0 else None)
+        return cls(SYSTEM_CREDENTIALS_DIR if os.geteuid() == 0 else None, Orphans())
 
     @property
     def are_apart(self) -> bool:
@@ -148,9 +153,16 @@ class Quarters:
         return Room(config, environment) if self._base is None else _OwnRoom(config, environment, self._base)
 
     async def tidy(self) -> None:
-        """Take away what an agent has left that was killed."""
+        """Before plugins are started: take away what an agent has left that was killed."""
+        if self.orphans is not None:
+            self.orphans.adopt()
         if self._base is not None:
             await asyncio.to_thread(sweep, self._base)
+
+    async def close(self) -> None:
+        """After the end of all plugins: leave none of their processes."""
+        if self.orphans is not None:
+            await self.orphans.end()
 
 
 SHARED = Quarters(None)
