@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from dso.agent.fairness.turns import SLICE
 from dso.protocol.fields import NOT_READ, may_be_object, members_of
 from dso.system.json_fast import marks
 
@@ -20,8 +21,13 @@ _WIDEST = 4  # bytes that a character takes in a text that has any beyond Latin-
 
 
 def effort(text: bytes) -> int:
-    """How long it takes to parse or write a JSON text, in bytes that take as long to copy into an answer."""
-    return len(text) + _AS_LONG * marks(text)
+    """What it costs to parse or write a JSON text, in bytes that take as long to copy into an answer.
+
+    It is done in one step. One that is as long as several slices costs as many times more: others notice it, so that
+    it has to be rare.
+    """
+    work = len(text) + _AS_LONG * marks(text)
+    return work * max(1, work // SLICE)
 
 
 class _Known(NamedTuple):

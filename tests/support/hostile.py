@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import select
 import socket
@@ -21,12 +22,11 @@ if TYPE_CHECKING:
 
 BATCH = [f"dso://fake/shop/secret-{number:03d}" for number in range(50)]  # what honest users ask for
 LARGE = [f"dso://fake/large/{number}" for number in range(21)]  # of 3 MiB each, so that they fill the agent's cache
-NUMBERS = {  # secrets that take long to parse, and two that would take very long
-    f"numbers/{number}": {"text": '{"a":[' + "1," * (1_500_000 if number < 2 else MAX_VALUES - 10) + "1]}"}
+NUMBERS = {  # secrets that take long to parse, and two that would take very long; the cache has room for LARGE and them
+    f"numbers/{number}": {"text": '{"a":[' + "1," * (60_000 if number < 2 else MAX_VALUES - 10) + "1]}"}
     for number in range(40)
 }
 WHOLE_NUMBERS = [f"dso://fake/{path}#value" for path in NUMBERS]
-FIELDS = [f"dso://fake/{path}#no{turn}" for turn in range(10) for path in NUMBERS]  # never one twice in a row
 PIPELINED = b"GET /healthz HTTP/1.1\r\n\r\n"
 
 
@@ -142,6 +142,20 @@ def come_and_go(path: str, begun: Begun) -> None:
             one.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
 
 
+def new_fields(path: str, begun: Begun) -> None:
+    """Ask for fields that nobody has asked for, by turns of more secrets than stay parsed."""
+    begun()
+    with connected(path) as one:
+        for turn in itertools.count():
+            one.sendall(resolve([f"dso://fake/{name}#no{turn}" for name in NUMBERS]))
+            said = b""
+            while not said.endswith(b"]}\n"):
+                more = one.recv(1 << 20)
+                if not more:
+                    raise ConnectionError("the agent has hung up")
+                said += more
+
+
 # By what they are called in tests and in the benchmark.
 ATTACKS: dict[str, Callable[[str, Begun], None]] = {
     "large answers that are not read": lambda path, begun: unread(path, LARGE, begun),
@@ -157,7 +171,7 @@ ATTACKS: dict[str, Callable[[str, Begun], None]] = {
     "ten thousand long names": lambda path, begun: again(
         path, resolve([f"dso://fake/{number:04d}" + "x" * 480 for number in range(2000)]), 20, begun
     ),
-    "fields of large secrets": lambda path, begun: again(path, resolve(FIELDS), 20, begun),
+    "fields of large secrets": new_fields,
     "the log": lambda path, begun: again(path, request("GET", "/v1/logs"), 40, begun),
     "the list of secrets": lambda path, begun: again(path, request("GET", "/v1/secrets"), 40, begun),
     "reloading": lambda path, begun: again(path, request("POST", "/v1/reload"), 20, begun),

@@ -481,7 +481,7 @@ async def test_others_have_their_turn_after_each_secret_that_takes_long(kind: st
             assert not (await bench.ask(checks=references)).errors
         else:
             assert not (await bench.ask(*references)).errors
-    assert turns.count >= 2 * count
+    assert turns.count >= 2 * count * (1 if kind == "check" else 9 * 9), "what takes nine slices has to be rare"
 
 
 @in_loop
