@@ -11,7 +11,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as LateError
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -25,16 +25,19 @@ from dso.protocol.codes import (
 )
 from dso.protocol.provider import ProviderError, SecretData
 from dso.providers.aws_errors import Place, incomplete, reported, shown, translate
+from dso.providers.aws_http import limit_answers
 from dso.providers.aws_session import CONNECTIONS, Settings, make_client, make_session, read_settings
+from dso.providers.deadline import Deadline, current, within
 from dso.providers.provider import Request
 from dso.secret import SecretValue
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from concurrent.futures import Future
 
     from botocore.client import BaseClient
 
+T = TypeVar("T")
 Result = SecretData | ProviderError
 
 BATCH_CALL = 20  # secrets in one BatchGetSecretValue (its SecretIdList takes no more)
@@ -42,6 +45,7 @@ ANSWER_WITHIN = 0.95  # of the time limit: the agent's own clock started before 
 BATCH_AGAIN_AFTER = 600.0  # seconds: a permission may be granted while we run
 ABSENT = "dso/check/this-secret-does-not-exist"
 _ARN_SUFFIX = 7  # a hyphen and six characters that Secrets Manager appends to the name
+_MAX_VERSION_ID = 64  # characters: GetSecretValue
 _log = logging.getLogger("dso.aws")
 
 
@@ -50,13 +54,14 @@ class AwsProvider:
 
     botocore has time limits for connecting, for each read and for each of its tries, and none for a
     request as a whole, which may begin with requests for credentials; so requests run in threads of
-    their own, and whoever waits for one gives up in time.
+    their own, whoever waits for one gives up in time, and no answer is read beyond that (`aws_http`).
     """
 
     type: ClassVar[str] = "aws"
     batch: ClassVar[int] = 3 * BATCH_CALL  # so many of the largest size (64 KiB) fit into one message
 
     def __init__(self, name: str, settings: Settings, timeout: float) -> None:
+        limit_answers()
         self._name = name
         self._settings = settings
         self._timeout = timeout
@@ -77,21 +82,22 @@ class AwsProvider:
     def get(self, path: str, version: str | None) -> SecretData:
         """GetSecretValue."""
         request = Request(path, version)
-        (result,) = self._wait([(request, self._requests.submit(self._get_one, request))])
+        deadline = self._deadline()
+        (result,) = self._wait([(request, self._submit(deadline, self._get_one, request))], deadline)
         if isinstance(result, ProviderError):
             raise result
         return result  # type: ignore[no-any-return]
 
     def get_many(self, requests: Sequence[Request]) -> list[Result]:
         """BatchGetSecretValue for those without a version, GetSecretValue for the others, all side by side."""
-        deadline = time.monotonic() + self._timeout * ANSWER_WITHIN
+        deadline = self._deadline()
         found: dict[Request, Result] = {}
         wanted = list(dict.fromkeys(requests))
         current = [request for request in wanted if request.version is None]
         if len(current) > 1 and time.monotonic() >= self._batch_again_at:
             found = self._get_batches(current, deadline)
         left = [request for request in wanted if request not in found]
-        singles = [(request, self._requests.submit(self._get_one, request)) for request in left]
+        singles = [(request, self._submit(deadline, self._get_one, request)) for request in left]
         found.update(zip(left, self._wait(singles, deadline), strict=True))
         return [found[request] for request in requests]
 
@@ -101,7 +107,9 @@ class AwsProvider:
         GetCallerIdentity would need a way to another service, which a private network may not have, and
         ListSecrets a permission that reading secrets does not take.
         """
-        (result,) = self._wait([(None, self._requests.submit(self._ask, None, "get_secret_value", SecretId=ABSENT))])
+        deadline = self._deadline()
+        asked = self._submit(deadline, self._ask, None, "get_secret_value", SecretId=ABSENT)
+        (result,) = self._wait([(None, asked)], deadline)
         if isinstance(result, ProviderError) and result.code not in (NOT_FOUND, PERMISSION_DENIED):
             raise result
 
@@ -109,14 +117,24 @@ class AwsProvider:
         """Nothing is kept at AWS for us."""
         self._requests.shutdown(wait=False, cancel_futures=True)
 
-    def _wait(self, asked: Sequence[tuple[Request | None, Future[Any]]], deadline: float | None = None) -> list[Any]:
+    def _deadline(self) -> Deadline:
+        return Deadline(self._timeout * ANSWER_WITHIN)
+
+    def _submit(self, deadline: Deadline, work: Callable[..., T], *args: Any, **more: Any) -> Future[T]:
+        """Have one of our threads do it, as long as somebody waits for it."""
+
+        def run() -> T:
+            with within(deadline):
+                return work(*args, **more)
+
+        return self._requests.submit(run)
+
+    def _wait(self, asked: Sequence[tuple[Request | None, Future[Any]]], deadline: Deadline) -> list[Any]:
         """What came of requests that are under way, or the ProviderError; late ones are given up."""
-        if deadline is None:
-            deadline = time.monotonic() + self._timeout * ANSWER_WITHIN
         found: list[Any] = []
         for request, future in asked:
             try:
-                found.append(future.result(max(deadline - time.monotonic(), 0)))
+                found.append(future.result(0 if deadline.is_over() else deadline.left()))
             except ProviderError as error:
                 found.append(error)
             except LateError:
@@ -141,10 +159,10 @@ class AwsProvider:
                 return self._secret(answer, request)
         raise missing
 
-    def _get_batches(self, requests: Sequence[Request], deadline: float) -> dict[Request, Result]:
+    def _get_batches(self, requests: Sequence[Request], deadline: Deadline) -> dict[Request, Result]:
         """What batch calls tell; requests that are not in it have to be asked one by one."""
         chunks = [requests[start : start + BATCH_CALL] for start in range(0, len(requests), BATCH_CALL)]
-        asked = [(None, self._requests.submit(self._get_chunk, chunk)) for chunk in chunks]
+        asked = [(None, self._submit(deadline, self._get_chunk, chunk)) for chunk in chunks]
         found: dict[Request, Result] = {}
         for chunk, result in zip(chunks, self._wait(asked, deadline), strict=True):
             if isinstance(result, ProviderError):
@@ -154,11 +172,11 @@ class AwsProvider:
         return found
 
     def _get_chunk(self, requests: Sequence[Request]) -> dict[Request, Result]:
-        """One BatchGetSecretValue, and its further pages; empty if it cannot be had for these."""
+        """One BatchGetSecretValue, and its further pages; what is not in it is asked for one by one."""
         by_name = {request.path: request for request in requests}
         found: dict[Request, Result] = {}
         page: dict[str, str] = {}
-        while True:
+        for _ in requests:  # there are no more pages than secrets
             try:
                 answer = self._ask(None, "batch_get_secret_value", SecretIdList=list(by_name), **page)
             except ProviderError as error:
@@ -169,8 +187,9 @@ class AwsProvider:
                 return {}  # one malformed name makes AWS refuse all
             found.update(self._read_batch(answer, by_name))
             if not answer.get("NextToken"):
-                return found
+                break
             page = {"NextToken": answer["NextToken"]}
+        return found
 
     def _read_batch(self, answer: Mapping[str, Any], by_name: Mapping[str, Request]) -> dict[Request, Result]:
         found: dict[Request, Result] = {}
@@ -196,6 +215,9 @@ class AwsProvider:
 
     def _ask(self, request: Request | None, operation: str, **parameters: Any) -> dict[str, Any]:
         """One request to Secrets Manager; ProviderError."""
+        deadline = current()
+        if deadline is not None and deadline.is_over():  # nobody waits for it any more
+            raise self._late(request)
         client = None
         try:
             client = self._connected()
@@ -214,12 +236,13 @@ class AwsProvider:
 
     def _secret(self, answer: Mapping[str, Any], request: Request) -> SecretData:
         content = answer.get("SecretBinary", answer.get("SecretString"))
-        if content is None:
+        version = answer.get("VersionId", "")
+        if not isinstance(content, bytes | str) or not isinstance(version, str) or len(version) > _MAX_VERSION_ID:
             raise incomplete(self._place, request.path)
         value = SecretValue(content if isinstance(content, bytes) else content.encode())
         created = answer.get("CreatedDate")
         stamp = created.timestamp() if created else None
-        return SecretData(value, version=answer.get("VersionId", ""), created_at=stamp)
+        return SecretData(value, version=version, created_at=stamp)
 
     def _connected(self) -> BaseClient:
         """The client, made when it is first needed, and again as long as there are no credentials to make it with."""

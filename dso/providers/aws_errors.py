@@ -12,6 +12,7 @@ from botocore import exceptions as boto
 
 from dso.protocol import codes
 from dso.protocol.provider import ProviderError
+from dso.providers.aws_http import OversizedError
 
 if TYPE_CHECKING:
     from dso.providers.provider import Request
@@ -58,6 +59,7 @@ _CODES = {
     **dict.fromkeys(["InvalidParameter", "InvalidRequest", "Validation", "ValidationError"], codes.INVALID_REQUEST),
     **dict.fromkeys(["InvalidAction", "UnknownOperation"], codes.INVALID_CONFIG),
 }
+_CODE = re.compile(r"[A-Z][A-Za-z.]{2,60}|\d{3}")  # botocore has the status where there is none
 _STATUSES = {
     401: codes.UNAUTHENTICATED,
     403: codes.PERMISSION_DENIED,
@@ -97,6 +99,9 @@ def translate(error: Exception, place: Place, wanted: Request | None) -> Provide
     if isinstance(error, boto.ClientError):
         return _refused(error, place, wanted)
     kind = _kind(error)
+    if isinstance(getattr(error, "kwargs", {}).get("error"), OversizedError):
+        text = f"{place.provider}: {place.endpoint} answers with more than a secret can be"
+        return ProviderError(codes.INVALID_REQUEST, text, oversized=True)
     if isinstance(error, _NO_CREDENTIALS):
         code = codes.UNAUTHENTICATED
         text = (
@@ -125,7 +130,8 @@ def _way(error: Exception) -> str:
 
 def reported(code: str, message: str, place: Place, wanted: Request) -> ProviderError:
     """One of the `Errors` of BatchGetSecretValue."""
-    return _worded(_code_of(code, 400, message), code, place, wanted)
+    name = _code_only(code)
+    return _worded(_code_of(name, 400, message), name, place, wanted)
 
 
 def incomplete(place: Place, wanted: str) -> ProviderError:
@@ -138,6 +144,7 @@ def _refused(error: boto.ClientError, place: Place, wanted: Request | None) -> P
     answer = error.response
     status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     name, message = (str(answer.get("Error", {}).get(key, "")) for key in ("Code", "Message"))
+    name = _code_only(name)
     code = _code_of(name, status, message)
     if error.operation_name.startswith("AssumeRole") and code in (codes.PERMISSION_DENIED, codes.INVALID_REQUEST):
         role = place.role_arn or "the profile's role"
@@ -149,8 +156,14 @@ def _refused(error: boto.ClientError, place: Place, wanted: Request | None) -> P
     return _worded(code, name, place, wanted, retry_after=_retry_after(answer))
 
 
+def _code_only(name: str) -> str:
+    """A service's code, without what is around it; what is none could quote anything."""
+    short = str(name).rpartition("#")[2].partition(":")[0]
+    return short if _CODE.fullmatch(short) else "an unknown error"
+
+
 def _code_of(name: str, status: int, message: str) -> str:
-    short = name.rpartition("#")[2].removesuffix("Exception")
+    short = name.removesuffix("Exception")
     if short == "InvalidRequest" and re.search(r"marked (for deletion|deleted)", message):
         return codes.NOT_FOUND
     known = _CODES.get(short) or _STATUSES.get(status)

@@ -51,7 +51,9 @@ class _TimelyStream(RawIOBase):
         super().close()
 
 
-class _TimelyResponse(HTTPResponse):
+class TimelyResponse(HTTPResponse):
+    """An answer whose every byte is read within the deadline."""
+
     def __init__(self, sock: socket.socket, *arguments: Any, **options: Any) -> None:
         super().__init__(sock, *arguments, **options)
         self.fp.close()
@@ -59,11 +61,11 @@ class _TimelyResponse(HTTPResponse):
 
 
 class _HttpConnection(HTTPConnection):
-    response_class = _TimelyResponse
+    response_class = TimelyResponse
 
 
 class _HttpsConnection(HTTPSConnection):
-    response_class = _TimelyResponse
+    response_class = TimelyResponse
 
 
 class _HttpPool(HTTPConnectionPool):
