@@ -64,7 +64,6 @@ def test_missing_image_is_loaded_without_a_registry(stack: Stack, private: Priva
         "GET /containers/json",
         "POST /containers/create",  # by the id in the Engine's own store,
         "POST /containers/create",  # by that in containerd's
-        "GET /version",
         "POST /images/load",
         "POST /containers/create",
         "GET /volumes",
