@@ -203,7 +203,8 @@ def elsewhere(tmp_path):
     for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "x"]):
         run([*git, *words])
     address = "127." + ".".join(str(1 + each % 250) for each in os.urandom(3))  # nobody else's
-    with started(["git", "daemon", f"--base-path={repository.parent}", "--export-all", f"--listen={address}"]):
+    daemon = ["git", "daemon", f"--base-path={repository.parent}", "--export-all", f"--listen={address}"]
+    with started(daemon, start_new_session=True):  # `git` runs `git-daemon`: both have to end
         url = f"git://{address}/evil"
         wait_until(lambda: not run(["git", "ls-remote", url], check=False).returncode, "git daemon serves")
         yield url
