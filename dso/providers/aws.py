@@ -11,9 +11,10 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as LateError
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from dso.protocol.codes import (
     INVALID_CONFIG,
@@ -25,9 +26,9 @@ from dso.protocol.codes import (
 )
 from dso.protocol.provider import ProviderError, SecretData
 from dso.providers.aws_errors import Place, incomplete, reported, shown, translate
-from dso.providers.aws_http import limit_answers
+from dso.providers.aws_http import OutOfTimeError
 from dso.providers.aws_session import CONNECTIONS, Settings, make_client, make_session, read_settings
-from dso.providers.deadline import Deadline, current, within
+from dso.providers.deadline import Deadline, within
 from dso.providers.provider import Request
 from dso.secret import SecretValue
 
@@ -37,16 +38,21 @@ if TYPE_CHECKING:
 
     from botocore.client import BaseClient
 
-T = TypeVar("T")
 Result = SecretData | ProviderError
 
 BATCH_CALL = 20  # secrets in one BatchGetSecretValue (its SecretIdList takes no more)
+PAGES = BATCH_CALL  # of one batch's answer; with more there would be pages without a secret, and there may be no end
 ANSWER_WITHIN = 0.95  # of the time limit: the agent's own clock started before ours
 BATCH_AGAIN_AFTER = 600.0  # seconds: a permission may be granted while we run
 ABSENT = "dso/check/this-secret-does-not-exist"
 _ARN_SUFFIX = 7  # a hyphen and six characters that Secrets Manager appends to the name
-_MAX_VERSION_ID = 64  # characters: GetSecretValue
 _log = logging.getLogger("dso.aws")
+# What a request ends with. botocore takes answers apart without looking at what they are made of: all but the first
+# three come of answers that AWS would not give.
+_FAILURES = (
+    *[BotoCoreError, ClientError, ResponseParserError],
+    *[ValueError, TypeError, AttributeError, LookupError, OverflowError, RecursionError],
+)
 
 
 class AwsProvider:
@@ -54,14 +60,14 @@ class AwsProvider:
 
     botocore has time limits for connecting, for each read and for each of its tries, and none for a
     request as a whole, which may begin with requests for credentials; so requests run in threads of
-    their own, whoever waits for one gives up in time, and no answer is read beyond that (`aws_http`).
+    their own, and whoever waits for one gives up in time. So does the thread (`aws_http`), which the requests that
+    follow need.
     """
 
     type: ClassVar[str] = "aws"
     batch: ClassVar[int] = 3 * BATCH_CALL  # so many of the largest size (64 KiB) fit into one message
 
     def __init__(self, name: str, settings: Settings, timeout: float) -> None:
-        limit_answers()
         self._name = name
         self._settings = settings
         self._timeout = timeout
@@ -81,8 +87,7 @@ class AwsProvider:
 
     def get(self, path: str, version: str | None) -> SecretData:
         """GetSecretValue."""
-        request = Request(path, version)
-        deadline = self._deadline()
+        request, deadline = Request(path, version), self._deadline()
         (result,) = self._wait([(request, self._submit(deadline, self._get_one, request))], deadline)
         if isinstance(result, ProviderError):
             raise result
@@ -120,14 +125,14 @@ class AwsProvider:
     def _deadline(self) -> Deadline:
         return Deadline(self._timeout * ANSWER_WITHIN)
 
-    def _submit(self, deadline: Deadline, work: Callable[..., T], *args: Any, **more: Any) -> Future[T]:
-        """Have one of our threads do it, as long as somebody waits for it."""
+    def _submit(self, deadline: Deadline, work: Callable[..., Any], *arguments: Any, **parameters: Any) -> Future[Any]:
+        """Have a thread do it, as far as the time lasts."""
 
-        def run() -> T:
+        def in_time() -> Any:
             with within(deadline):
-                return work(*args, **more)
+                return work(*arguments, **parameters)
 
-        return self._requests.submit(run)
+        return self._requests.submit(in_time)
 
     def _wait(self, asked: Sequence[tuple[Request | None, Future[Any]]], deadline: Deadline) -> list[Any]:
         """What came of requests that are under way, or the ProviderError; late ones are given up."""
@@ -172,11 +177,11 @@ class AwsProvider:
         return found
 
     def _get_chunk(self, requests: Sequence[Request]) -> dict[Request, Result]:
-        """One BatchGetSecretValue, and its further pages; what is not in it is asked for one by one."""
+        """One BatchGetSecretValue, and its further pages up to a number; empty if it cannot be had for these."""
         by_name = {request.path: request for request in requests}
         found: dict[Request, Result] = {}
         page: dict[str, str] = {}
-        for _ in requests:  # there are no more pages than secrets
+        for _ in range(PAGES):
             try:
                 answer = self._ask(None, "batch_get_secret_value", SecretIdList=list(by_name), **page)
             except ProviderError as error:
@@ -187,7 +192,7 @@ class AwsProvider:
                 return {}  # one malformed name makes AWS refuse all
             found.update(self._read_batch(answer, by_name))
             if not answer.get("NextToken"):
-                break
+                return found
             page = {"NextToken": answer["NextToken"]}
         return found
 
@@ -200,8 +205,8 @@ class AwsProvider:
                 except ProviderError as error:
                     found[request] = error
         for one in answer.get("Errors", []):
-            if request := by_name.get(one.get("SecretId", "")):
-                found[request] = reported(one.get("ErrorCode", ""), one.get("Message", ""), self._place, request)
+            if request := by_name.get(_text(one, "SecretId")):
+                found[request] = reported(_text(one, "ErrorCode"), _text(one, "Message"), self._place, request)
         return found
 
     def _give_up_batches(self, error: ProviderError) -> None:
@@ -215,34 +220,33 @@ class AwsProvider:
 
     def _ask(self, request: Request | None, operation: str, **parameters: Any) -> dict[str, Any]:
         """One request to Secrets Manager; ProviderError."""
-        deadline = current()
-        if deadline is not None and deadline.is_over():  # nobody waits for it any more
-            raise self._late(request)
         client = None
         try:
             client = self._connected()
             answer: dict[str, Any] = getattr(client, operation)(**parameters)
-        except (BotoCoreError, ClientError) as error:
-            failure = translate(error, self._place, request)
+        except _FAILURES as error:
+            failure = self._failure(error, request)
         else:
             return answer
         if failure.code == UNAUTHENTICATED and client is not None and self._has_new_credentials(client):
             try:
                 answer = getattr(self._connected(), operation)(**parameters)
-            except (BotoCoreError, ClientError) as error:
-                raise translate(error, self._place, request) from None
+            except _FAILURES as error:
+                raise self._failure(error, request) from None
             return answer
         raise failure
 
+    def _failure(self, error: Exception, request: Request | None) -> ProviderError:
+        return self._late(request) if isinstance(error, OutOfTimeError) else translate(error, self._place, request)
+
     def _secret(self, answer: Mapping[str, Any], request: Request) -> SecretData:
         content = answer.get("SecretBinary", answer.get("SecretString"))
-        version = answer.get("VersionId", "")
-        if not isinstance(content, bytes | str) or not isinstance(version, str) or len(version) > _MAX_VERSION_ID:
+        if not isinstance(content, str | bytes):
             raise incomplete(self._place, request.path)
-        value = SecretValue(content if isinstance(content, bytes) else content.encode())
+        value = SecretValue(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
         created = answer.get("CreatedDate")
         stamp = created.timestamp() if created else None
-        return SecretData(value, version=version, created_at=stamp)
+        return SecretData(value, version=_text(answer, "VersionId"), created_at=stamp)
 
     def _connected(self) -> BaseClient:
         """The client, made when it is first needed, and again as long as there are no credentials to make it with."""
@@ -261,7 +265,7 @@ class AwsProvider:
                 client = make_client(session, self._settings)
                 if _credentials(client) == _credentials(refused):
                     return False
-            except (BotoCoreError, ClientError, ProviderError):
+            except (*_FAILURES, ProviderError):
                 return False
             self._session, self._client = session, client
             return True
@@ -277,11 +281,17 @@ def _selectors(version: str | None) -> list[dict[str, str]]:
 
 def _requested(by_name: Mapping[str, Request], answer: Mapping[str, Any]) -> Request | None:
     """Which request an element of a batch answers: by name, by ARN, or by ARN without its random end."""
-    arn = answer.get("ARN", "")
-    for name in (answer.get("Name", ""), arn, arn[:-_ARN_SUFFIX]):
+    arn = _text(answer, "ARN")
+    for name in (_text(answer, "Name"), arn, arn[:-_ARN_SUFFIX]):
         if name in by_name:
             return by_name[name]
     return None
+
+
+def _text(answer: Mapping[str, Any], key: str) -> str:
+    """A text of an answer, "" if there is none: botocore passes on whatever is in its place."""
+    found = answer.get(key)
+    return found if isinstance(found, str) else ""
 
 
 def _credentials(client: BaseClient) -> tuple[str, str, str]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 RETRY_AFTER = 1.0  # seconds, after a refusal that names no time itself
 _LONGEST_RETRY_AFTER = 300.0
+_CODE = re.compile(r"[A-Za-z.]{1,60}|[0-9]{3}")  # a number is HTTP's status, which botocore says where there is no code
 
 # What Secrets Manager, STS and the services of AWS in general answer (`Error.Code`); without "Exception" at the end.
 _CODES = {
@@ -59,7 +60,6 @@ _CODES = {
     **dict.fromkeys(["InvalidParameter", "InvalidRequest", "Validation", "ValidationError"], codes.INVALID_REQUEST),
     **dict.fromkeys(["InvalidAction", "UnknownOperation"], codes.INVALID_CONFIG),
 }
-_CODE = re.compile(r"[A-Z][A-Za-z.]{2,60}|\d{3}")  # botocore has the status where there is none
 _STATUSES = {
     401: codes.UNAUTHENTICATED,
     403: codes.PERMISSION_DENIED,
@@ -95,13 +95,16 @@ class Place(NamedTuple):
 
 
 def translate(error: Exception, place: Place, wanted: Request | None) -> ProviderError:
-    """An exception of botocore in our words. `wanted` is the secret, None if it is not about a single one."""
+    """An exception of botocore in our words. `wanted` is the secret, None if it is not about a single one.
+
+    One that is not of botocore's own classes comes of taking an answer apart that has another form than AWS's.
+    """
     if isinstance(error, boto.ClientError):
         return _refused(error, place, wanted)
+    if isinstance(error, OversizedError):
+        text = f"{place.endpoint} answers for {shown(wanted)} with more than a secret can be"
+        return ProviderError(codes.INVALID_REQUEST, f"{place.provider}: {text}", oversized=True)
     kind = _kind(error)
-    if isinstance(getattr(error, "kwargs", {}).get("error"), OversizedError):
-        text = f"{place.provider}: {place.endpoint} answers with more than a secret can be"
-        return ProviderError(codes.INVALID_REQUEST, text, oversized=True)
     if isinstance(error, _NO_CREDENTIALS):
         code = codes.UNAUTHENTICATED
         text = (
@@ -115,6 +118,9 @@ def translate(error: Exception, place: Place, wanted: Request | None) -> Provide
     elif isinstance(error, boto.SSLError):
         code = codes.UNAVAILABLE
         text = f"the certificate of {place.endpoint} is not trusted; for a private one set `tls: {{ca_cert: FILE}}`"
+    elif not isinstance(error, boto.BotoCoreError):
+        code = codes.UNAVAILABLE
+        text = f"{place.endpoint} answered for {shown(wanted)} in no form of AWS's ({kind}): check `endpoint_url:`"
     else:
         about = f" for {shown(wanted)}" if wanted else ""
         code, text = codes.UNAVAILABLE, f"cannot reach {place.endpoint}{about} ({kind}): {_way(error)}"
@@ -130,8 +136,7 @@ def _way(error: Exception) -> str:
 
 def reported(code: str, message: str, place: Place, wanted: Request) -> ProviderError:
     """One of the `Errors` of BatchGetSecretValue."""
-    name = _code_only(code)
-    return _worded(_code_of(name, 400, message), name, place, wanted)
+    return _worded(_code_of(code, 400, message), code, place, wanted)
 
 
 def incomplete(place: Place, wanted: str) -> ProviderError:
@@ -144,26 +149,19 @@ def _refused(error: boto.ClientError, place: Place, wanted: Request | None) -> P
     answer = error.response
     status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     name, message = (str(answer.get("Error", {}).get(key, "")) for key in ("Code", "Message"))
-    name = _code_only(name)
     code = _code_of(name, status, message)
     if error.operation_name.startswith("AssumeRole") and code in (codes.PERMISSION_DENIED, codes.INVALID_REQUEST):
         role = place.role_arn or "the profile's role"
         return ProviderError(
             codes.UNAUTHENTICATED,
-            f"{place.provider}: the credentials may not assume {role} ({name}): check the role's trust policy"
-            " and `external_id:`",
+            f"{place.provider}: the credentials may not assume {role} ({_reference(name)}): check the role's trust"
+            " policy and `external_id:`",
         )
     return _worded(code, name, place, wanted, retry_after=_retry_after(answer))
 
 
-def _code_only(name: str) -> str:
-    """A service's code, without what is around it; what is none could quote anything."""
-    short = str(name).rpartition("#")[2].partition(":")[0]
-    return short if _CODE.fullmatch(short) else "an unknown error"
-
-
 def _code_of(name: str, status: int, message: str) -> str:
-    short = name.removesuffix("Exception")
+    short = name.rpartition("#")[2].removesuffix("Exception")
     if short == "InvalidRequest" and re.search(r"marked (for deletion|deleted)", message):
         return codes.NOT_FOUND
     known = _CODES.get(short) or _STATUSES.get(status)
@@ -175,30 +173,34 @@ def _code_of(name: str, status: int, message: str) -> str:
 def _worded(
     code: str, name: str, place: Place, wanted: Request | None, *, retry_after: float | None = None
 ) -> ProviderError:
-    what, where = shown(wanted), f"Secrets Manager in {place.region}"
+    what, where, reference = shown(wanted), f"Secrets Manager in {place.region}", _reference(name)
     if code == codes.NOT_FOUND:
         gone = "is scheduled for deletion" if name.startswith("InvalidRequest") else "does not exist"
         text = f"{what} {gone} in {where}; check its name, the version, the region and the account"
     elif code == codes.PERMISSION_DENIED:
-        text = (
-            f"the credentials may not read {what} in {where} ({name}): allow them secretsmanager:GetSecretValue on it"
-        )
-        text += " and, if it has a key of its own, kms:Decrypt on that"
+        text = f"the credentials may not read {what} in {where} ({reference}): "
+        text += "allow them secretsmanager:GetSecretValue on it and, if it has a key of its own, kms:Decrypt on that"
     elif code == codes.UNAUTHENTICATED:
-        text = f"{where} does not accept the credentials ({name}): they are wrong, expired, or this clock is"
+        text = f"{where} does not accept the credentials ({reference}): they are wrong, expired, or this clock is"
     elif code == codes.THROTTLED:
-        text = f"{where} limits the rate of requests ({name}); {what} was not read"
+        text = f"{where} limits the rate of requests ({reference}); {what} was not read"
     elif code == codes.INVALID_CONFIG:
-        text = f"{place.endpoint} does not know Secrets Manager's requests ({name}): check `endpoint_url:`"
+        text = f"{place.endpoint} does not know Secrets Manager's requests ({reference}): check `endpoint_url:`"
     elif code == codes.INVALID_REQUEST:
-        text = f"{where} refuses the request for {what} ({name}): check its name and version"
+        text = f"{where} refuses the request for {what} ({reference}): check its name and version"
     else:
-        text = f"{where} failed to answer for {what} ({name})"
+        text = f"{where} failed to answer for {what} ({reference})"
     return ProviderError(
         code,
         f"{place.provider}: {text}",
         retry_after=(retry_after or RETRY_AFTER) if code == codes.THROTTLED else None,
     )
+
+
+def _reference(name: str) -> str:
+    """A code of AWS's as it may be shown; whatever else a backend says in its place may hold anything."""
+    short = name.rpartition("#")[2]
+    return short if _CODE.fullmatch(short) else "a code that is none of AWS's"
 
 
 def _retry_after(answer: dict[str, object]) -> float | None:

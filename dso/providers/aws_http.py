@@ -1,67 +1,102 @@
-"""Answers to botocore are limited in size, and end with the deadline of the thread's work.
+"""Limits for all that botocore asks over HTTP: how long an answer may be, and until when it has to be there.
 
-Its own time limits are for connecting and for each read, and it reads a body whole, however long it
-is. It makes its sessions in several places (for the service, STS, SSO, the metadata of a machine) and
-takes none of ours in most of them. So the classes that all of them use are changed, for this process.
+botocore sends over sessions of its own making: one for each client (Secrets Manager, STS, SSO), others for the metadata
+services of machines and containers. None of them limits an answer, and their time limits begin anew with every byte.
+So the limits are put into the class of these sessions.
 """
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from botocore.awsrequest import (
-    AWSHTTPConnection,
-    AWSHTTPConnectionPool,
-    AWSHTTPSConnection,
-    AWSHTTPSConnectionPool,
-    AWSResponse,
-)
-from urllib3.exceptions import ReadTimeoutError
+from botocore.awsrequest import AWSHTTPConnection, AWSHTTPSConnection
+from botocore.exceptions import BotoCoreError, ConnectionClosedError, ConnectionError, HTTPClientError  # noqa: A004
+from botocore.httpsession import URLLib3Session
+from botocore.retries.standard import RetryHandler
+from urllib3.exceptions import HTTPError
 
 from dso.protocol.provider import MAX_MESSAGE_BYTES
+from dso.providers.deadline import Deadline, current, within
 from dso.providers.http_timely import TimelyResponse
 
-_CHUNK = 64 * 1024
+if TYPE_CHECKING:
+    from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+
+_WITHOUT_DEADLINE = 60.0  # seconds, for threads that have none
+_CHUNK = 65536
+_botocores_send = URLLib3Session.send
+_botocores_needs_retry = RetryHandler.needs_retry
 
 
-class OversizedError(Exception):
-    """An answer is too long to be passed on."""
+class OversizedError(BotoCoreError):  # type: ignore[misc]  # botocore has no types
+    """An answer is too long to be passed on. botocore does not try again after it."""
+
+    fmt = "an answer is too long"
 
 
-class _HttpConnection(AWSHTTPConnection):  # type: ignore[misc]  # botocore has no types
-    response_class = TimelyResponse
+class OutOfTimeError(BotoCoreError):  # type: ignore[misc]  # botocore has no types
+    """The deadline of the thread's work is over. botocore does not try again after it."""
+
+    fmt = "no time is left"
 
 
-class _HttpsConnection(AWSHTTPSConnection):  # type: ignore[misc]
-    response_class = TimelyResponse
+def limit_botocore() -> None:
+    """Have every session of botocore's in this process send within the deadline of the thread's work.
+
+    An answer is there as a whole when `send` returns, and has no more than MAX_MESSAGE_BYTES; it is not unpacked, for
+    botocore asks for none that is packed. Pauses before another try that would outlast the deadline are not made: what
+    the last try gave is the result.
+    """
+    URLLib3Session.send = _send
+    RetryHandler.needs_retry = _needs_retry
+    for kind in (AWSHTTPConnection, AWSHTTPSConnection):
+        kind.response_class = TimelyResponse
 
 
-def limit_answers() -> None:
-    """Have botocore's connections be these, and its bodies limited."""
-    AWSHTTPConnectionPool.ConnectionCls = _HttpConnection
-    AWSHTTPSConnectionPool.ConnectionCls = _HttpsConnection
-    AWSResponse.content = property(_content)
+def _send(session: URLLib3Session, request: AWSPreparedRequest) -> AWSResponse:
+    """Stands in for `URLLib3Session.send`; OversizedError, OutOfTimeError, and what that raises."""
+    deadline = current() or Deadline(_WITHOUT_DEADLINE)
+    if deadline.is_over():
+        raise OutOfTimeError
+    request.stream_output = True  # the body is left to us
+    with within(deadline):
+        try:
+            response = _botocores_send(session, request)
+            response._content = _body(response, request, deadline)  # noqa: SLF001  # as its own `content` does
+        except (HTTPClientError, ConnectionError):
+            if deadline.is_over():
+                raise OutOfTimeError from None
+            raise
+    return response
 
 
-def _content(response: Any) -> bytes:
-    """As botocore's own `content`: the whole body, which is kept; OversizedError, or urllib3's errors."""
-    if response._content is None:  # noqa: SLF001
-        body = bytearray()
-        while chunk := _read(response.raw):
-            body += chunk
-            if len(body) > MAX_MESSAGE_BYTES:
-                _refuse(response.raw)
-        response._content = bytes(body)  # noqa: SLF001
-    return response._content  # type: ignore[no-any-return]  # noqa: SLF001
-
-
-def _read(raw: Any) -> bytes:
+def _body(response: AWSResponse, request: AWSPreparedRequest, deadline: Deadline) -> bytes:
+    """The whole body; the connection is free for others then, or closed."""
     try:
-        return raw.read1(_CHUNK)  # type: ignore[no-any-return]
-    except TimeoutError as error:
-        raise ReadTimeoutError(raw.connection, "", "the answer comes too slowly") from error
+        body = _limited(response.raw, deadline)
+    except BaseException as error:
+        response.raw.close()
+        if isinstance(error, HTTPError | OSError):
+            raise ConnectionClosedError(endpoint_url=request.url, error=error) from None
+        raise
+    response.raw.release_conn()
+    return body
 
 
-def _refuse(raw: Any) -> NoReturn:
-    raw.close()  # what is still to come is not read
-    raise OversizedError
+def _limited(raw: Any, deadline: Deadline) -> bytes:
+    """The whole body, unless it is too much or comes too slowly."""
+    body = bytearray()
+    while chunk := raw.read1(_CHUNK, decode_content=False):
+        body += chunk
+        if len(body) > MAX_MESSAGE_BYTES:
+            raise OversizedError
+        if deadline.is_over():
+            raise OutOfTimeError
+    return bytes(body)
+
+
+def _needs_retry(handler: RetryHandler, **event: Any) -> float | None:
+    """Stands in for `RetryHandler.needs_retry`: the pause before another try, None for no other try."""
+    pause: float | None = _botocores_needs_retry(handler, **event)
+    deadline = current()
+    return None if pause is not None and deadline is not None and pause >= deadline.left() else pause

@@ -15,6 +15,7 @@ from botocore.session import Session as CoreSession
 from dso.protocol.codes import INVALID_CONFIG
 from dso.protocol.provider import ProviderError
 from dso.providers.aws_data import prepare as use_data
+from dso.providers.aws_http import limit_botocore
 from dso.providers.aws_profile import check_profile
 from dso.providers.options import Options
 from dso.version import VERSION
@@ -117,6 +118,7 @@ def make_session(name: str, settings: Settings, timeout: float) -> Session:
     Raises:
         ProviderError: these cannot be read, or name no region or no such profile.
     """
+    limit_botocore()
     session = CoreSession(profile=settings.profile)
     use_data(session)
     try:

@@ -52,7 +52,7 @@ class _TimelyStream(RawIOBase):
 
 
 class TimelyResponse(HTTPResponse):
-    """An answer whose every byte is read within the deadline."""
+    """The `response_class` of a connection."""
 
     def __init__(self, sock: socket.socket, *arguments: Any, **options: Any) -> None:
         super().__init__(sock, *arguments, **options)

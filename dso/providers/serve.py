@@ -15,6 +15,7 @@ from dso.protocol.backend_path import path_fault
 from dso.protocol.codes import INVALID_REQUEST, UNAVAILABLE
 from dso.protocol.provider import (
     MAX_MESSAGE_BYTES,
+    MAX_VERSION,
     PROTOCOL_VERSION,
     RPC_INVALID_REQUEST,
     RPC_METHOD_NOT_FOUND,
@@ -172,7 +173,7 @@ class _Session:
         return method(self._provider, call.params)
 
     def _get(self, provider: Provider, params: dict[str, Any]) -> dict[str, Any]:
-        return provider.get(*_request(params)).to_result()
+        return _told(provider.get(*_request(params)))
 
     def _get_many(self, provider: Provider, params: dict[str, Any]) -> dict[str, Any]:
         wanted = params.get("requests")
@@ -245,12 +246,22 @@ def _text(name: str, text: object) -> str:
     return text
 
 
+def _told(secret: SecretData) -> dict[str, Any]:
+    """The result of `get`; ProviderError if the agent would refuse it, and take that for a fault of the plugin's."""
+    if not isinstance(secret.version, str) or len(secret.version) > MAX_VERSION:
+        raise ProviderError(UNAVAILABLE, "the backend answers with a version that is no short text; check its address")
+    return secret.to_result()
+
+
 def _fitting(found: Sequence[SecretData | ProviderError]) -> list[dict[str, Any]]:
     """The `results` of get_many; those for which the message has no room left are errors that say so."""
     results = []
     left = MAX_MESSAGE_BYTES - 4096  # for what is around them, and a little more
     for one in found:
-        result = {"error": one.to_rpc()} if isinstance(one, ProviderError) else {"secret": one.to_result()}
+        try:
+            result = {"error": one.to_rpc()} if isinstance(one, ProviderError) else {"secret": _told(one)}
+        except ProviderError as error:
+            result = {"error": error.to_rpc()}
         size = len(encode(result))
         if size > left:
             result = {"error": _oversized(size).to_rpc()}

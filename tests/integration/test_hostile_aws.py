@@ -1,139 +1,156 @@
-"""What answers in AWS's place cannot take the plugin's memory, its threads or its word: frozen and from source."""
+"""`dso-provider-aws`, from source and frozen, with servers that answer as AWS never would."""
 
 from __future__ import annotations
 
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, ClassVar
+import re
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dso.protocol.codes import INVALID_REQUEST, UNAVAILABLE
-from tests.support.memory import MIB, peak
-from tests.support.plugin import Plugin, plugin_argv
+from dso.protocol.codes import INVALID_REQUEST, PLUGIN_OVERSIZED, UNAVAILABLE
+from dso.protocol.provider import ProviderError, SecretData
+from dso.providers.aws import PAGES
+from dso.providers.serve import WORKERS
+from tests.support.hostile_aws import CANARY, MIB, HostileAws
+from tests.support.plugin import Plugin, plugin_argv, request
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-PAGES = 60  # secrets that are asked for at once: three batches
-TIMEOUT = 3
+    Start = Callable[..., Plugin]
 
-
-class Hostile(BaseHTTPRequestHandler):
-    """Answers by the secret's name."""
-
-    protocol_version = "HTTP/1.1"
-    batches: ClassVar[list[int]] = []
-    given_up: ClassVar[threading.Semaphore]
-
-    def log_message(self, *_words: object) -> None:
-        """Nothing."""
-
-    def do_POST(self) -> None:  # the name that http.server looks for
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if "BatchGetSecretValue" in self.headers["X-Amz-Target"]:
-            self.batches.append(1)
-            return self._say({"SecretValues": [], "Errors": [], "NextToken": "again"})
-        name = asked["SecretId"]
-        if name in ("endless", "drip in the body", "drip in the head"):
-            return self._say_on_and_on(name)
-        code = {"code": "SECRET\x1b[31m-IN-CODE", "letters": "x" * 100}.get(name)
-        if code is not None:
-            return self._say({"__type": code, "message": "SECRET-IN-MESSAGE"}, 400)
-        answers: dict[str, dict[str, Any]] = {
-            "no text": {"SecretString": {"a": 1}},
-            "no id": {"SecretString": "x", "VersionId": ["x"]},
-            "long id": {"SecretString": "x", "VersionId": "V" * 100_000},
-        }
-        return self._say(answers.get(name, {"SecretString": "fine", "VersionId": "1"}))
-
-    def _say(self, document: dict[str, Any], status: int = 200) -> None:
-        body = json.dumps(document).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def _say_on_and_on(self, how: str) -> None:
-        self.close_connection = True
-        piece, pause = (b" " * MIB, 0.0) if how == "endless" else (b" ", 0.2)
-        self.send_response(200)
-        if how == "drip in the head":
-            self.wfile.write(b"HTTP/1.1 200 OK\r\nX: ")
-        else:
-            self.send_header("Content-Length", str(1 << 40))
-            self.end_headers()
-        try:
-            while not _PAUSE.wait(pause):
-                self.wfile.write(piece)
-        except OSError:
-            self.given_up.release()
-
-
-_PAUSE = threading.Event()  # never set: what waits for it is awake at once when it is
+MOST_MEMORY = 160 * MIB  # a plugin that does nothing has a third of that
+TIMEOUT = 5.0
 
 
 @pytest.fixture
-def server() -> Iterator[ThreadingHTTPServer]:
-    Hostile.batches.clear()
-    Hostile.given_up = threading.Semaphore(0)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Hostile) as server:
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+def aws() -> Iterator[HostileAws]:
+    with HostileAws() as server:
         yield server
-        server.shutdown()
 
 
-@pytest.fixture
-def plugin(server: ThreadingHTTPServer, variant: str) -> Iterator[Plugin]:
-    config = {
-        "region": "eu-central-1",
-        "endpoint_url": f"http://127.0.0.1:{server.server_port}",
-        "access_key_id": "some",
-        "secret_access_key": "some",
-    }
-    with Plugin(plugin_argv("dso-provider-aws", variant)) as plugin:
-        begun = plugin.send("initialize", {"protocol": 1, "name": "aws", "timeout": TIMEOUT, "config": config})
-        assert plugin.answer(begun).error is None
-        yield plugin
+@pytest.fixture(params=["source", "frozen"])
+def start(request: pytest.FixtureRequest, aws: HostileAws) -> Iterator[Start]:
+    """Start the plugin; what is in `config` counts instead of keys."""
+    started: list[Plugin] = []
+
+    def begin(config: dict[str, Any] | None = None, *, timeout: float = TIMEOUT, **env: str) -> Plugin:
+        env = {"AWS_EC2_METADATA_DISABLED": "true", **env}
+        plugin = Plugin(plugin_argv("dso-provider-aws", request.param), env).__enter__()
+        started.append(plugin)
+        keys = {"access_key_id": "AKIA", "secret_access_key": "secret"}
+        settings = {"region": "eu-central-1", "endpoint_url": aws.endpoint, **(keys if config is None else config)}
+        plugin.initialize(settings, timeout=timeout)
+        return plugin
+
+    yield begin
+    for plugin in started:
+        plugin.__exit__(None, None, None)
 
 
-def ask(plugin: Plugin, name: str) -> Any:
-    return plugin.answer(plugin.send("get", {"path": name}))
+def failure(plugin: Plugin, path: str) -> ProviderError:
+    found = plugin.get(path)
+    assert isinstance(found, ProviderError)
+    assert CANARY not in found.message
+    assert "\x1b" not in found.message
+    return found
 
 
-def test_an_answer_without_an_end_is_refused_and_takes_no_memory(plugin: Plugin) -> None:
-    before = peak(plugin.process.pid)
-    error = ask(plugin, "endless").error
-    assert error.oversized
-    assert "more than a secret can be" in error.message
-    assert peak(plugin.process.pid) - before < 40 * MIB
+def assert_serves(plugin: Plugin) -> None:
+    found = plugin.get("honest")
+    assert isinstance(found, SecretData), found
+    assert found.content.reveal() == b"honest"
 
 
-@pytest.mark.parametrize("how", ["drip in the body", "drip in the head"])
-def test_answers_that_trickle_end_with_their_time_and_leave_others_theirs(plugin: Plugin, how: str) -> None:
-    asked = [plugin.send("get", {"path": how}) for _ in range(40)]
-    assert {plugin.answer(one).error.code for one in asked} == {UNAVAILABLE}
-    assert Hostile.given_up.acquire(timeout=60)  # their connections are closed, not only forgotten
-    assert ask(plugin, "honest").result["text"] == "fine"
+def most_memory(plugin: Plugin) -> int:
+    with open(f"/proc/{plugin.process.pid}/status") as status:
+        found = re.search(r"VmHWM:\s+(\d+) kB", status.read())
+    assert found
+    return int(found[1]) * 1024
 
 
-def test_there_are_no_more_pages_than_secrets(plugin: Plugin) -> None:
-    found = plugin.answer(plugin.send("get_many", {"requests": [{"path": f"p{at}"} for at in range(PAGES)]}))
-    assert {one["secret"]["text"] for one in found.result["results"]} == {"fine"}
-    assert len(Hostile.batches) <= PAGES
+def test_an_answer_that_is_too_long_is_not_read_to_its_end_and_not_asked_for_again(
+    start: Start, aws: HostileAws
+) -> None:
+    plugin = start(timeout=30)
+    assert failure(plugin, "flood").code == PLUGIN_OVERSIZED
+    assert aws.asked["flood"] == 1
+    assert most_memory(plugin) < MOST_MEMORY
+    assert_serves(plugin)
 
 
-@pytest.mark.parametrize("name", ["no text", "no id", "long id"])
-def test_an_answer_that_is_none_of_secrets_managers_is_no_secret(plugin: Plugin, name: str) -> None:
-    error = ask(plugin, name).error
-    assert (error.code, "without a secret" in error.message) == (UNAVAILABLE, True)
+def test_an_answer_that_is_packed_is_not_unpacked(start: Start) -> None:
+    plugin = start(timeout=30)
+    assert failure(plugin, "bomb").code in (UNAVAILABLE, INVALID_REQUEST)
+    assert most_memory(plugin) < MOST_MEMORY
+    assert_serves(plugin)
 
 
-@pytest.mark.parametrize("name", ["code", "letters"])
-def test_what_is_no_code_is_not_repeated(plugin: Plugin, name: str) -> None:
-    error = ask(plugin, name).error
-    assert (error.code, "an unknown error" in error.message) == (INVALID_REQUEST, True)
-    assert "SECRET" not in error.message
-    assert "xxx" not in error.message
+@pytest.mark.parametrize("where", ["drip", "headers"])
+def test_answers_that_trickle_hold_no_thread_beyond_the_deadline(start: Start, aws: HostileAws, where: str) -> None:
+    plugin = start()
+    asked = [plugin.send("get", request(where)) for _ in range(WORKERS)]
+    for number in asked:
+        assert plugin.answer(number).code == UNAVAILABLE
+    aws.wait_until_dripping(0)  # all connections are closed, with nothing but the plugin to end them
+    assert_serves(plugin)
+
+
+def test_a_pause_that_the_server_asks_for_is_not_made_where_it_outlasts_the_deadline(
+    start: Start, aws: HostileAws
+) -> None:
+    plugin = start()
+    assert "failed to answer" in failure(plugin, "pause").message  # what it said, and not that it said nothing in time
+    assert aws.asked["pause"] == 1
+
+
+def test_pages_without_end_are_given_up_and_secrets_asked_for_one_by_one(start: Start, aws: HostileAws) -> None:
+    plugin = start(timeout=30)
+    found = plugin.get_many(("a", None), ("b", None))
+    assert [one.content.reveal() for one in found if isinstance(one, SecretData)] == [b"a", b"b"]
+    assert aws.asked["BatchGetSecretValue"] == PAGES
+
+
+def test_a_code_that_is_none_of_awss_is_not_repeated(start: Start) -> None:
+    assert failure(start(timeout=30), "code").code == INVALID_REQUEST
+
+
+@pytest.mark.parametrize("path", ["long-version", "no-text", "no-json"])
+def test_an_answer_in_another_form_than_awss_is_a_fault_of_the_backend(start: Start, path: str) -> None:
+    plugin = start(timeout=30)
+    found = failure(plugin, path)
+    assert found.code == UNAVAILABLE
+    assert "plugin" not in found.message
+    listed, honest = plugin.get_many((path, None), ("honest", None))
+    assert isinstance(listed, ProviderError)
+    assert isinstance(honest, SecretData)
+    assert_serves(plugin)
+
+
+def sources(endpoint: str, answer: str) -> dict[str, tuple[dict[str, Any], dict[str, str]]]:
+    """Where credentials come from: settings, and variables."""
+    keys = {"access_key_id": "AKIA", "secret_access_key": "secret"}
+    role = {"role_arn": f"arn:aws:iam::123456789012:role/{answer}", "sts_endpoint_url": endpoint}
+    machine = {"AWS_EC2_METADATA_DISABLED": "false", "AWS_EC2_METADATA_SERVICE_ENDPOINT": f"{endpoint}/{answer}"}
+    container = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{endpoint}/{answer}"}
+    return {"sts": ({**keys, **role}, {}), "machine": ({}, machine), "container": ({}, container)}
+
+
+@pytest.mark.parametrize("source", ["sts", "machine", "container"])
+def test_what_gives_credentials_cannot_flood_the_plugin(start: Start, aws: HostileAws, source: str) -> None:
+    config, env = sources(aws.endpoint, "flood")[source]
+    plugin = start(config, timeout=10, **env)
+    failure(plugin, "any")
+    assert aws.asked["flood"] >= 1
+    assert most_memory(plugin) < MOST_MEMORY
+
+
+@pytest.mark.parametrize("source", ["sts", "machine", "container"])
+def test_what_gives_credentials_cannot_hold_a_thread_beyond_the_deadline(
+    start: Start, aws: HostileAws, source: str
+) -> None:
+    config, env = sources(aws.endpoint, "drip")[source]
+    plugin = start(config, **env)
+    failure(plugin, "any")
+    assert aws.asked["drip"] >= 1
+    aws.wait_until_dripping(0)

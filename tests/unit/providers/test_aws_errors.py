@@ -79,6 +79,18 @@ def test_every_code_of_aws_has_its_code(code: str, status: int, expected: str) -
     assert (found.retry_after is not None) == (expected == codes.THROTTLED)
 
 
+@pytest.mark.parametrize("code", ["canary-1", "a canary", "x" * 61 + "canary", "canary\x1b[31m", "a#canary1"])
+@pytest.mark.parametrize("status", [400, 401, 403, 429, 503])
+@pytest.mark.parametrize("operation", ["GetSecretValue", "AssumeRole"])
+def test_a_code_of_another_form_than_awss_is_not_repeated(code: str, status: int, operation: str) -> None:
+    assert "a code that is none of AWS's" in told(client_error(code, status, operation)).message
+
+
+def test_a_code_of_awss_is_repeated_without_what_is_before_it() -> None:
+    assert "(SomethingNewException)" in told(client_error("com.amazonaws#SomethingNewException")).message
+    assert "(503)" in told(client_error("503", 503)).message
+
+
 @pytest.mark.parametrize("state", ["was marked for deletion", "was marked deleted"])
 def test_a_secret_that_awaits_deletion_is_not_found(state: str) -> None:
     text = f"You can't perform this operation on the secret because it {state}."

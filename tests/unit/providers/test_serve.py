@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import pytest
 
 from dso.protocol.codes import INVALID_REQUEST, NOT_FOUND, PLUGIN_OVERSIZED, UNAVAILABLE
-from dso.protocol.provider import MAX_MESSAGE_BYTES, ProviderError, SecretData, decode, encode
+from dso.protocol.provider import MAX_MESSAGE_BYTES, MAX_VERSION, ProviderError, SecretData, decode, encode
 from dso.providers.serve import WORKERS, serve
 from dso.secret import SecretValue
 
@@ -268,6 +268,17 @@ def test_fields_that_are_no_json_are_a_defect_and_not_shown(caplog: pytest.LogCa
     _, got = answers(make(lambda _path: broken), START, line(1, "get", {"path": "p"}))
     assert error_of(got).code == UNAVAILABLE
     assert CANARY not in str(got) + caplog.text
+
+
+@pytest.mark.parametrize("version", ["v" * (MAX_VERSION + 1), ["v"]])
+def test_a_version_that_the_agent_would_refuse_is_a_fault_of_the_backend_and_of_no_other_secret(version: Any) -> None:
+    provider = make(lambda path: text(path)._replace(version=version if path == "bad" else "v" * MAX_VERSION))
+    many = {"requests": [{"path": "bad"}, {"path": "good"}]}
+    _, alone, among = answers(provider, START, line(1, "get", {"path": "bad"}), line(2, "get_many", many))
+    bad, good = among["result"]["results"]
+    assert [error_of(one).code for one in (alone, bad)] == [UNAVAILABLE] * 2
+    assert all("backend" in error_of(one).message for one in (alone, bad))
+    assert SecretData.from_result(good["secret"]).version == "v" * MAX_VERSION
 
 
 def test_a_secret_for_which_a_message_has_no_room_is_told_as_that() -> None:
