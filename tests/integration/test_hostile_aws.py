@@ -99,7 +99,7 @@ def test_answers_that_trickle_hold_no_thread_beyond_the_deadline(start: Start, a
 def test_a_pause_that_the_server_asks_for_is_not_made_where_it_outlasts_the_deadline(
     start: Start, aws: HostileAws
 ) -> None:
-    plugin = start()
+    plugin = start(timeout=4)  # which is less than the pause
     assert "failed to answer" in failure(plugin, "pause").message  # what it said, and not that it said nothing in time
     assert aws.asked["pause"] == 1
 
