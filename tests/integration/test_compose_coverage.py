@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.home import DsoHome
 from tests.support.process import ROOT
+from tests.support.wait import wait_until
 
 SCENARIOS = Path(ROOT, "tests", "fixtures", "compose")
 NAMES = sorted(path.parent.name for path in SCENARIOS.glob("*/scenario.json"))
@@ -120,7 +121,8 @@ services:
     environment: {{KEY_FILE: "dsofile://tls/key"}}
 """)
     stocked.run("up", "-d", cwd=project.directory)
-    assert hashlib.sha256(SECRETS["tls/key"]).hexdigest() in project.logs("api").out
+    digest = hashlib.sha256(SECRETS["tls/key"]).hexdigest()
+    wait_until(lambda: digest in project.logs("api").out, "what the program says of its file")
     stocked.run("down", cwd=project.directory)
 
 

@@ -161,7 +161,13 @@ class Answer:
 async def _read(content: StreamReader) -> bytes:
     """A body to its end, or a little beyond what one may have."""
     pieces = bytearray()
-    while len(pieces) <= MAX_REQUEST_BYTES and (piece := await content.readany()):
+    while len(pieces) <= MAX_REQUEST_BYTES:
+        try:
+            piece = await content.readany()
+        except RuntimeError as error:  # what aiohttp says where the connection is gone before the reading begins
+            raise ConnectionResetError from error
+        if not piece:
+            break
         pieces += piece
         await others_first()  # what is not read here stops what comes in
     return bytes(pieces)
