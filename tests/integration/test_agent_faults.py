@@ -144,9 +144,7 @@ def test_ten_thousand_connections_opened_and_dropped(agent: Agent) -> None:
         for number in range(count):
             with agent.connect() as connection:
                 if number % 3:
-                    with contextlib.suppress(
-                        ConnectionError
-                    ):  # it hangs up where there are more than one user may have
+                    with contextlib.suppress(ConnectionError):  # it hangs up on one user's too many
                         connection.sendall(HEAD if number % 3 == 1 else b"GET /healthz HTTP/1.1\r\nHost: dso\r\n\r\n")
 
     drop(5000)  # to warm up
