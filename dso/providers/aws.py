@@ -60,8 +60,8 @@ class AwsProvider:
 
     botocore has time limits for connecting, for each read and for each of its tries, and none for a
     request as a whole, which may begin with requests for credentials; so requests run in threads of
-    their own, and whoever waits for one gives up in time. So does the thread (`aws_http`), which the requests that
-    follow need.
+    their own, and the caller that waits for one gives up in time. So does the thread
+    (`aws_http`), which the requests that follow need.
     """
 
     type: ClassVar[str] = "aws"

@@ -1,7 +1,7 @@
 """Limits for all that botocore asks over HTTP: how long an answer may be, and until when it has to be there.
 
 botocore sends over sessions of its own making: one for each client (Secrets Manager, STS, SSO), others for the metadata
-services of machines and containers. None of them limits an answer, and their time limits begin anew with every byte.
+services of machines and containers. None of them limits an answer, and their time limits start again with every byte.
 So the limits are put into the class of these sessions.
 """
 

@@ -249,7 +249,9 @@ def _text(name: str, text: object) -> str:
 def _told(secret: SecretData) -> dict[str, Any]:
     """The result of `get`; ProviderError if the agent would refuse it, and take that for a fault of the plugin's."""
     if not isinstance(secret.version, str) or len(secret.version) > MAX_VERSION:
-        raise ProviderError(UNAVAILABLE, "the backend answers with a version that is no short text; check its address")
+        raise ProviderError(
+            UNAVAILABLE, "the backend answers with a version that is not a short text: check its address"
+        )
     return secret.to_result()
 
 
